@@ -1,0 +1,145 @@
+"""What every exporter is given: a finished layer, and nothing of how it was made."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Susceptibility is stored as uint8: value * SCALE, so 0..250 spans 0..1; 255 means unknown.
+SCALE = 0.004
+TOP = 250
+NODATA = 255
+# class.tif: 0 means unknown; 1.. are the classes from low upwards.
+CLASS_NODATA = 0
+
+CLASS_LABELS = ("low", "moderate", "high", "very_high")
+# Colour-blind-safe (ColorBrewer YlOrRd-like, light to dark), RGB.
+CLASS_COLOURS = ((255, 247, 188), (254, 196, 79), (236, 112, 20), (140, 20, 40))
+
+
+class LayerStatus(StrEnum):
+    """How far a layer can be trusted."""
+
+    COMPLETE = "complete"
+    PROVISIONAL = "provisional"
+    DEGRADED = "degraded"
+    WITHDRAWN = "withdrawn"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassScheme(_Value):
+    """Fixed breaks between low, moderate, high and very high susceptibility.
+
+    A value on a break belongs to the class above. Breaks are multiples of 0.004, so classes cut from
+    the stored uint8 equal classes cut from its decoded value.
+    """
+
+    breaks: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        codes = self.codes
+        if not 0 < codes[0] < codes[1] < codes[2] <= TOP:
+            raise ValueError(f"breaks must rise between 0 and 1, got {list(self.breaks)}")
+        for value, code in zip(self.breaks, codes, strict=True):
+            if abs(value - code * SCALE) > 1e-9:
+                near = round(code * SCALE, 3)
+                raise ValueError(f"break {value} is not a multiple of {SCALE}; the nearest is {near}")
+        return self
+
+    @property
+    def codes(self) -> tuple[int, int, int]:
+        """The breaks in stored uint8 units."""
+        first, second, third = (round(value / SCALE) for value in self.breaks)
+        return first, second, third
+
+    def classify(self, stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return classes 1..4 of stored susceptibility (uint8, any shape); 255 becomes 0."""
+        table = np.searchsorted(np.array(self.codes), np.arange(256), side="right").astype(np.uint8) + 1
+        table[TOP + 1 :] = CLASS_NODATA
+        return np.asarray(table[stored])
+
+
+def store(susceptibility: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """Return susceptibility (0..1, any shape) as stored uint8; NaN becomes 255."""
+    known = np.isfinite(susceptibility)
+    scaled = np.rint(np.where(known, susceptibility, 0) * (1 / SCALE))
+    return np.where(known, np.clip(scaled, 0, TOP), NODATA).astype(np.uint8)
+
+
+class ModelReference(_Value):
+    """Which bundle made a layer."""
+
+    name: str
+    version: str
+    digest: str
+    may_warn: bool
+
+
+class ZoneArea(_Value):
+    """Area of one class in one zone on a layer's day. `zone` is "" for the whole region.
+
+    `change_m2` maps days back (1, 7) to the growth since then, on the footprint common to both layers;
+    a key is absent where no comparable layer exists.
+    """
+
+    zone: str
+    name: str
+    label: str
+    area_m2: float
+    ratio: float | None  # of the zone's cells with a known class; None where there are none
+    unknown_m2: float
+    change_m2: dict[int, float] = Field(default_factory=dict)
+    change_ratio: dict[int, float] = Field(default_factory=dict)
+
+
+class Hotspot(_Value):
+    """A contiguous patch of high and very high cells. Geometry is WKB in the region's CRS."""
+
+    id: int
+    area_m2: float
+    mean: float
+    maximum: float
+    zone: str | None
+    growth_m2: float | None  # on the footprint known to the previous layer; None without one
+    geometry_wkb: bytes = Field(repr=False)
+
+
+class Layer(_Value):
+    """A finished layer. `folder` holds its rasters, areas.gpkg and item.json."""
+
+    id: str  # region-day-lLEAD-rREVISION
+    region: str
+    day: date
+    lead: Annotated[int, Field(ge=0)]
+    revision: Annotated[int, Field(ge=1)]
+    digest: str
+    status: LayerStatus
+    unconfirmed: bool
+    data_until: date
+    issued_at: datetime
+    valid_from: datetime
+    valid_to: datetime
+    model: ModelReference
+    classes: ClassScheme
+    coverage: float
+    cells: int  # cells with a known class
+    crs: str
+    bounds: tuple[float, float, float, float]  # left, bottom, right, top in `crs`
+    shape: tuple[int, int]
+    cell_size_m: float
+    synthetic: bool  # made from synthetic inputs: said wherever the layer is shown
+    attribution: str
+    notes: tuple[str, ...] = ()
+    areas: tuple[ZoneArea, ...] = ()
+    hotspots: tuple[Hotspot, ...] = Field(default=(), repr=False)
+    folder: Path

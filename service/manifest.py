@@ -1,0 +1,124 @@
+"""The bundle's manifest: what a trained model says about itself.
+
+A bundle is a folder: manifest.json, the ONNX files that it names, model-card.md, report/. It is data: no
+pickle, no code, no path outside its folder.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from exporters.layer import ClassScheme
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+FACTORED = ("spatial.onnx", "temporal.onnx", "head.onnx", "head_u8.onnx")
+WHOLE = "whole.onnx"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FactorSpec(_Value):
+    """One input band of the spatial branch, in the order of the graph's channels.
+
+    Scaling, the log and one-hot coding are inside the graph: x -> (f(x) - f(minimum)) / (f(maximum) -
+    f(minimum)) with f the identity, or f(x) = sign(x) ln(1 + |x|) where `log` is true. Values outside the
+    range are marked by the service, never clipped.
+    """
+
+    name: str
+    unit: str
+    log: bool = False
+    minimum: float | None = None  # of the training part; None for a categorical factor
+    maximum: float | None = None
+    categories: dict[int, str] | None = None  # code -> name, as trained
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.categories is None and (self.minimum is None or self.maximum is None):
+            raise ValueError(f"factor {self.name!r} needs 'minimum' and 'maximum', or 'categories'")
+        return self
+
+
+# What a window's variable is made from. level_*: of the linked reservoir, in metres.
+VariableName = Literal["rain", "level_below_full", "level_change_1d", "level_change_7d", "level_change_30d"]
+
+
+class VariableSpec(_Value):
+    """One variable of the window, in the order of the last axis. Scaling is inside the graph, as above."""
+
+    name: VariableName
+    unit: str  # mm for rain, m for levels
+    log: bool = False
+    minimum: float
+    maximum: float
+    unlinked: float = 0.0  # value for forcing cells without a reservoir (levels only)
+
+
+class Training(_Value):
+    """Where, on what and how the model was trained."""
+
+    region: str
+    data: str  # in words: which events, which dates
+    synthetic: bool
+    samples: dict[str, int]  # "train", "validation", "test", and by label
+    events: int  # distinct dated landslides among the positives
+    sampling_ratio: float  # negatives for each positive
+    split: str
+    seed: int
+    metrics: dict[str, float]  # of the held-out part, in words of the model card
+    digests: dict[str, str] = Field(default_factory=dict)  # of the data that went in
+    assumed: tuple[str, ...] = ()  # what the source paper does not state
+
+
+class RainTest(_Value):
+    """Heavier rain never lowers the index: the storm scaled from 0 to 3 times the training maximum."""
+
+    passed: bool
+    largest_drop: float  # of susceptibility, between neighbouring scales
+    scales: tuple[float, ...]
+    mean_susceptibility: tuple[float, ...]  # by scale
+    samples: int
+
+
+class Manifest(_Value):
+    """manifest.json"""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    version: str
+    created: datetime
+    kind: Literal["factored", "whole"]
+    factors: tuple[FactorSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    window_days: Annotated[int, Field(ge=1, le=366)] = 30
+    lag_days: Annotated[int, Field(ge=0, le=7)] = 1
+    patch: Annotated[int, Field(ge=1)] = 23  # P
+    forcing_cell: int = 32  # k
+    channels: int = 128  # D
+    classes: ClassScheme
+    training: Training
+    rain_test: RainTest | None = None
+    may_warn: bool
+    may_warn_reason: str
+    files: dict[str, str]  # file name -> SHA-256 of every file but the manifest
+
+    @model_validator(mode="after")
+    def _plain_names(self) -> Self:
+        for name in self.files:
+            if name.startswith(("/", ".")) or ".." in name.split("/") or "\\" in name:
+                raise ValueError(f"file {name!r} lies outside the bundle")
+        needed = (*FACTORED, WHOLE) if self.kind == "factored" else (WHOLE,)
+        missing = [name for name in needed if name not in self.files]
+        if missing:
+            raise ValueError(f"a {self.kind} bundle needs {', '.join(missing)}")
+        if self.kind == "factored" and self.patch < 22:
+            raise ValueError(f"patch must be at least 22 for three unpadded blocks, got {self.patch}")
+        if self.may_warn and not (self.rain_test and self.rain_test.passed):
+            raise ValueError("may_warn = true needs a rain test that passed")
+        return self

@@ -1,0 +1,399 @@
+"""One region's settings: a typed tree from TOML, COLLUVIUM_ environment variables and secret files.
+
+Order of precedence: environment (`COLLUVIUM_HTTP__PORT=8000`), secret files (a folder named by
+`COLLUVIUM_SECRETS_DIR`), then the TOML file. Relative paths are relative to the TOML file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from contextvars import ContextVar
+from datetime import date, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import (
+    SettingsError as SettingsSourceError,
+)
+
+from exporters.layer import ClassScheme
+from service.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "COLLUVIUM_"
+CONFIG_VARIABLE = "COLLUVIUM_CONFIG"
+
+
+# BaseSettings takes no validation context, so the folder of the file being read travels here.
+_base: ContextVar[Path | None] = ContextVar("base", default=None)
+
+
+def _resolve(path: Path) -> Path:
+    base = _base.get()
+    return path if path.is_absolute() or base is None else Path(os.path.normpath(base / path))
+
+
+def _timedelta_from_hours(value: object) -> object:
+    return timedelta(hours=value) if isinstance(value, int | float) else value
+
+
+FilePath = Annotated[Path, AfterValidator(_resolve)]
+Hours = Annotated[timedelta, BeforeValidator(_timedelta_from_hours)]
+Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegionSettings(_Section):
+    """Who and where."""
+
+    id: Slug
+    name: str
+    timezone: str = "UTC"
+    data_dir: FilePath
+    attribution: str = ""
+    synthetic: bool = False  # every picture, page and file then says so
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"unknown time zone {value!r}; use a name such as Europe/Rome") from error
+        return value
+
+
+class GridSettings(_Section):
+    """The cells: either the extent of a DEM, or given bounds."""
+
+    crs: str
+    cell_size_m: Positive = 30.0
+    extent: tuple[float, float, float, float] | None = None  # left, bottom, right, top
+    dem: FilePath | None = None
+    forcing_cell: Annotated[int, Field(ge=2, le=256)] = 32  # k: cells along one side of a forcing cell
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.extent is None and self.dem is None:
+            raise ValueError("give either 'extent' or 'dem'")
+        return self
+
+
+class MaskSettings(_Section):
+    """Which cells count: polygons (GeoJSON, GeoPackage). Without it, the whole grid."""
+
+    path: FilePath
+
+
+class ZoneSettings(_Section):
+    """Named polygons whose areas are reported."""
+
+    path: FilePath
+    id_field: str = "id"
+    name_field: str = "name"
+
+
+Terrain = Literal[
+    "elevation",
+    "slope",
+    "northness",
+    "eastness",
+    "plan_curvature",
+    "profile_curvature",
+    "twi",
+    "spi",
+    "distance_to_streams",
+]
+
+
+class VectorDistance(_Section):
+    """Distance to the nearest feature of a vector file, in metres, capped."""
+
+    name: Slug
+    path: FilePath
+    cap_m: Positive = 20_000.0
+    date: date
+
+
+class RasterFactor(_Section):
+    """A raster warped to the grid: continuous (bilinear), or categorical (nearest, with names)."""
+
+    name: Slug
+    path: FilePath
+    kind: Literal["continuous", "categorical"] = "continuous"
+    unit: str = ""
+    categories: dict[int, str] = Field(default_factory=dict)
+    log: bool = False
+    date: date
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _integer_codes(cls, value: Any) -> Any:
+        return {int(code): name for code, name in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _named_codes(self) -> Self:
+        if (self.kind == "categorical") != bool(self.categories):
+            raise ValueError("'categories' (code = name) belongs to kind 'categorical', and only to it")
+        return self
+
+
+class NdviSettings(_Section):
+    """NDVI = (NIR - red) / (NIR + red)."""
+
+    red: FilePath
+    nir: FilePath
+    date: date
+
+
+class FactorSettings(_Section):
+    """The static factors and where they come from."""
+
+    stack: FilePath | None = None  # default: <data_dir>/factors.tif
+    dem: FilePath | None = None  # default: grid.dem
+    dem_date: date | None = None
+    terrain: tuple[Terrain, ...] = ("elevation", "slope", "northness", "eastness")
+    stream_threshold_km2: Positive = 1.0
+    distance_cap_m: Positive = 20_000.0
+    distances: tuple[VectorDistance, ...] = ()
+    rasters: tuple[RasterFactor, ...] = ()
+    ndvi: NdviSettings | None = None
+    reservoir: bool = False  # distance, height above the rim and influence of [reservoirs]
+
+
+class ReservoirSettings(_Section):
+    """Reservoir polygons with id, name and full reservoir level."""
+
+    path: FilePath
+    id_field: str = "id"
+    name_field: str = "name"
+    full_level_field: str = "full_level_m"
+    link_distance_m: Positive = 3_000.0  # forcing cells nearer than this are linked
+    link_height_m: Positive = 300.0  # and not higher above the rim than this
+
+
+class CsvFeed(_Section):
+    """A CSV file, or a folder or glob of them, in long or wide form."""
+
+    name: Slug
+    kind: Literal["csv"] = "csv"
+    variable: Literal["rain", "level"]
+    path: str  # file, folder or glob; relative to the settings file
+    form: Literal["long", "wide"] = "long"
+    # long: column names of series, day, value. wide: the day column; every other column is a series.
+    series_column: str = "series"
+    day_column: str = "day"
+    value_column: str = "value"
+    day_format: str = "%Y-%m-%d"
+    separator: str = ","
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+    unit: Literal["mm", "cm", "m", "in", "ft"]
+    nodata: tuple[str, ...] = ("", "NA", "NaN", "nan", "-9999", "-999")
+    timezone: str | None = None  # of the day's boundary; default: the region's
+    day_boundary: time = time(0)  # the local time at which the feed's day begins
+    series_file: FilePath | None = None  # id, lon, lat (EPSG:4326) of each series
+    series_id_column: str = "id"
+    lon_column: str = "lon"
+    lat_column: str = "lat"
+    elevation_column: str | None = None
+    minimum: float | None = None  # in the stored unit; default by variable
+    maximum: float | None = None
+    latency_hours: Hours = timedelta(hours=6)
+    # Readings older than this at their first import are taken to have been known at day + latency.
+    assume_history: bool = True
+    redistribute: bool = True
+
+    @field_validator("path")
+    @classmethod
+    def _from_settings_file(cls, value: str) -> str:
+        return str(_resolve(Path(value)))
+
+
+class ForcingSettings(_Section):
+    """How readings become daily surfaces on the forcing nodes."""
+
+    max_distance_km: Positive = 30.0
+    neighbours: Annotated[int, Field(ge=1, le=64)] = 8
+    power: Positive = 2.0  # of inverse distance
+    fill: Literal["same_day", "linear"] = "same_day"  # linear: the paper's, along time; misses storms
+    max_carry_days: Annotated[int, Field(ge=0, le=30)] = 3  # a level persists this long at its open end
+    min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9  # below: the layer is degraded
+
+
+class BundleSettings(_Section):
+    """The trained model."""
+
+    path: FilePath
+    allow_transfer: bool = False  # serve a bundle trained elsewhere; it then never warns
+
+
+class HotspotSettings(_Section):
+    """Contiguous high and very high cells that are worth naming."""
+
+    min_area_m2: Positive = 20_000.0
+    at_most: Annotated[int, Field(ge=1)] = 1_000
+
+
+class InferenceSettings(_Section):
+    """Resources of one refresh."""
+
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # 0: one for each core
+    min_patch_observed: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class ScheduleSettings(_Section):
+    """Cron expressions in the region's time zone."""
+
+    ingest: str = "15 * * * *"
+    refresh: str = "30 5-8 * * *"
+    catch_up_days: Annotated[int, Field(ge=0, le=366)] = 30
+
+
+class HttpSettings(_Section):
+    """Where the daemon listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+
+
+class FolderExporter(_Section):
+    """Copies finished layers to another folder (a share, a web server's root)."""
+
+    kind: Literal["folder"] = "folder"
+    name: Slug
+    path: FilePath
+
+
+class RetentionSettings(_Section):
+    """What is kept. Undelivered or cited layers are never removed."""
+
+    surface_days: Annotated[int, Field(ge=62)] = 400
+
+
+class Settings(BaseSettings):
+    """Everything about one region. One file, one daemon, one data folder."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    region: RegionSettings
+    grid: GridSettings
+    mask: MaskSettings | None = None
+    zones: ZoneSettings | None = None
+    factors: FactorSettings = FactorSettings()
+    reservoirs: ReservoirSettings | None = None
+    feeds: tuple[CsvFeed, ...] = ()
+    forcing: ForcingSettings = ForcingSettings()
+    bundle: BundleSettings
+    classes: ClassScheme | None = None  # default: the bundle's
+    hotspots: HotspotSettings = HotspotSettings()
+    inference: InferenceSettings = InferenceSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    http: HttpSettings = HttpSettings()
+    exporters: tuple[FolderExporter, ...] = ()
+    retention: RetentionSettings = RetentionSettings()
+    training: dict[str, Any] = Field(default_factory=dict)  # read by the trainer alone
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """The region's time zone."""
+        return ZoneInfo(self.region.timezone)
+
+    @property
+    def data_dir(self) -> Path:
+        """The region's data folder."""
+        return self.region.data_dir
+
+    @property
+    def stack_path(self) -> Path:
+        """Where the factor stack lies."""
+        return self.factors.stack or self.data_dir / "factors.tif"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [feed.name for feed in self.feeds] + [exporter.name for exporter in self.exporters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names of feeds and exporters must differ; twice: {', '.join(twice)}")
+        if self.factors.reservoir and self.reservoirs is None:
+            raise ValueError("factors.reservoir = true needs a [reservoirs] section")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment and secret files above the TOML file, which arrives as init arguments."""
+        return env_settings, file_secret_settings, init_settings
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a region's settings.
+
+    Raises SettingsError that names the file and each wrong key.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the settings file {path}: {error.strerror}. "
+            f"Either pass -c FILE or set {CONFIG_VARIABLE}."
+        ) from error
+    return parse_settings(text, base=path.resolve().parent, origin=str(path))
+
+
+def parse_settings(text: str, *, base: Path, origin: str) -> Settings:
+    """Parse settings from TOML text; relative paths are relative to `base`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{origin} is not valid TOML: {error}") from error
+    token = _base.set(base)
+    try:
+        return Settings(_secrets_dir=os.environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR"), **values)
+    except ValidationError as error:
+        lines = [f"  {_key(item['loc'])}: {_say(item)}" for item in error.errors()]
+        raise SettingsError(f"{origin} cannot be used:\n" + "\n".join(lines)) from error
+    except SettingsSourceError as error:  # an environment variable that is not valid JSON
+        raise SettingsError(f"the environment cannot be used: {error}") from error
+    finally:
+        _base.reset(token)
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(file)"
+
+
+def _say(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key; see the example in config/"
+    if item["type"] == "missing":
+        return "missing"
+    return f"{item['msg']} (got {item['input']!r})" if item["type"] != "value_error" else str(item["msg"])
