@@ -124,7 +124,7 @@ class Layer(_Value):
     revision: Annotated[int, Field(ge=1)]
     digest: str
     status: LayerStatus
-    unconfirmed: bool
+    unconfirmed: bool  # some windows hold levels carried past their last reading
     data_until: date
     issued_at: datetime
     valid_from: datetime

@@ -1,0 +1,42 @@
+"""The exporter port: what carries a finished layer out of the house, and the two ways it can fail.
+
+ExportError
+├── ExportUnavailable     not now: the target is away, full or closed to us; try again later
+└── ExportRefused         never: the target cannot take this layer until a person changes something
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from exporters.layer import Layer
+
+
+class ExportError(Exception):
+    """Base of what an exporter raises on purpose; the message names the target and what to do next."""
+
+
+class ExportUnavailable(ExportError):
+    """The target cannot be reached or written now; the same delivery may succeed later."""
+
+
+class ExportRefused(ExportError):
+    """The target will not take this layer however often it is tried."""
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Delivers finished layers, in order, as often as it is asked: a repeated delivery changes nothing."""
+
+    @property
+    def name(self) -> str:
+        """What the settings call this exporter."""
+        ...
+
+    def deliver(self, layer: Layer) -> None:
+        """Bring a layer to the target, whole or not at all. Raises ExportUnavailable or ExportRefused."""
+        ...
+
+    def withdraw(self, layer: Layer) -> None:
+        """Mark a delivered layer as withdrawn at the target; one never delivered is no error."""
+        ...

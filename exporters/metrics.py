@@ -1,0 +1,197 @@
+"""Figures of the service as Prometheus metrics.
+
+The collector reads everything at each scrape from a function it is given, so runs from the command line
+count like the daemon's own. Counters start at zero; a gauge is absent until it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from exporters.layer import Layer, LayerStatus
+
+PREFIX = "colluvium_"
+
+
+@dataclass(frozen=True)
+class FeedFigures:
+    """One feed in figures. Times are Unix seconds."""
+
+    feed: str
+    last_success: float | None
+    newest_reading: float | None
+    attempts: int
+    errors: Mapping[str, int]  # by reason
+    readings: Mapping[str, int]  # by quality
+
+
+@dataclass(frozen=True)
+class ExporterFigures:
+    """One exporter's outbox in figures."""
+
+    exporter: str
+    pending: int
+    parked: int
+    attempts: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything that /metrics says."""
+
+    latest: Layer | None
+    last_success: float | None  # Unix seconds
+    last_duration: Mapping[str, float]  # stage -> seconds, of the newest success
+    outcomes: Mapping[str, int]
+    cells_total: int
+    provider: str
+    feeds: Sequence[FeedFigures] = ()
+    exporters: Sequence[ExporterFigures] = ()
+    zones_at_most: int = 200
+    held: bool = False
+    build: Mapping[str, str] = field(default_factory=dict)
+
+
+class ServiceCollector(Collector):
+    """Turns figures into metric families at each scrape."""
+
+    def __init__(self, read: Callable[[], Figures]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing in advance, so that registering does not read the databases."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the figures and yield them as metrics."""
+        figures = self._read()
+        yield from _run_metrics(figures)
+        yield from _feed_metrics(figures)
+        yield from _exporter_metrics(figures)
+        if figures.latest is not None:
+            yield from _layer_metrics(figures.latest, figures)
+
+
+def _run_metrics(figures: Figures) -> Iterator[Metric]:
+    outcomes = _counter("refresh", "Refreshes by how they ended.", ["outcome"])
+    for outcome, count in figures.outcomes.items():
+        outcomes.add_metric([outcome], count)
+    yield outcomes
+    cells = _counter("refresh_cells", "Cells of all published layers.")
+    cells.add_metric([], figures.cells_total)
+    yield cells
+    held = _gauge("held", "1 while a person holds publication, otherwise 0.")
+    held.add_metric([], float(figures.held))
+    yield held
+    if figures.last_success is not None:
+        success = _gauge(
+            "refresh_last_success_timestamp_seconds", "When a refresh last ended published or unchanged."
+        )
+        success.add_metric([], figures.last_success)
+        yield success
+    if figures.last_duration:
+        duration = _gauge(
+            "refresh_duration_seconds", "Seconds of the newest successful refresh, by stage.", ["stage"]
+        )
+        for stage, seconds in figures.last_duration.items():
+            duration.add_metric([stage], seconds)
+        yield duration
+    if figures.build:
+        build = InfoMetricFamily(f"{PREFIX}build", "Version of the service.", value=dict(figures.build))
+        yield build
+
+
+def _feed_metrics(figures: Figures) -> Iterator[Metric]:
+    attempts = _counter("feed_attempts", "Attempts to read a feed.", ["feed"])
+    errors = _counter("feed_errors", "Failed attempts to read a feed.", ["feed", "reason"])
+    readings = _counter("readings", "Readings by what the quality checks said.", ["feed", "quality"])
+    success = _gauge("feed_last_success_timestamp_seconds", "When a feed was last read in full.", ["feed"])
+    newest = _gauge(
+        "feed_newest_reading_timestamp_seconds", "Start of the newest day with a reading.", ["feed"]
+    )
+    for feed in figures.feeds:
+        attempts.add_metric([feed.feed], feed.attempts)
+        for reason, count in feed.errors.items():
+            errors.add_metric([feed.feed, reason], count)
+        for quality, count in feed.readings.items():
+            readings.add_metric([feed.feed, quality], count)
+        if feed.last_success is not None:
+            success.add_metric([feed.feed], feed.last_success)
+        if feed.newest_reading is not None:
+            newest.add_metric([feed.feed], feed.newest_reading)
+    yield from (attempts, errors, readings, success, newest)
+
+
+def _exporter_metrics(figures: Figures) -> Iterator[Metric]:
+    pending = _gauge("export_pending", "Deliveries that wait.", ["exporter"])
+    parked = _gauge("export_parked", "Deliveries refused for good.", ["exporter"])
+    attempts = _counter("export_attempts", "Attempts to deliver.", ["exporter"])
+    errors = _counter("export_errors", "Failed attempts to deliver.", ["exporter"])
+    for exporter in figures.exporters:
+        pending.add_metric([exporter.exporter], exporter.pending)
+        parked.add_metric([exporter.exporter], exporter.parked)
+        attempts.add_metric([exporter.exporter], exporter.attempts)
+        errors.add_metric([exporter.exporter], exporter.errors)
+    yield from (pending, parked, attempts, errors)
+
+
+def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
+    lead = str(layer.lead)
+    area = _gauge("class_area_square_meters", "Area of each class.", ["class", "lead"])
+    ratio = _gauge("class_area_ratio", "Share of each class of the known cells.", ["class", "lead"])
+    by_zone = _gauge("zone_class_area_square_meters", "Area of each class by zone.", ["zone", "class"])
+    labels = ["zone", "class", "lead", "days"]
+    change = _gauge(
+        "class_area_change_square_meters",
+        "Growth of each class over days, on cells known on both with the same series behind them.",
+        labels,
+    )
+    change_ratio = _gauge("class_area_change_ratio", "The same as a share of the area before.", labels)
+    zones = list(dict.fromkeys(item.zone for item in layer.areas if item.zone))[: figures.zones_at_most]
+    for item in layer.areas:
+        if item.zone == "":
+            area.add_metric([item.label, lead], item.area_m2)
+            if item.ratio is not None:
+                ratio.add_metric([item.label, lead], item.ratio)
+        elif item.zone in zones:
+            by_zone.add_metric([item.zone, item.label], item.area_m2)
+        else:
+            continue
+        for days, value in item.change_m2.items():
+            change.add_metric([item.zone, item.label, lead, str(days)], value)
+        for days, value in item.change_ratio.items():
+            change_ratio.add_metric([item.zone, item.label, lead, str(days)], value)
+    yield from (area, ratio, by_zone, change, change_ratio)
+
+    day = _gauge("layer_day_timestamp_seconds", "Start of the day of the newest layer.")
+    day.add_metric([], layer.valid_from.timestamp())
+    status = _gauge("layer_status", "1 for the status of the newest layer, 0 for the others.", ["status"])
+    for one in LayerStatus:
+        status.add_metric([one.value], float(one == layer.status))
+    coverage = _gauge("window_observed_ratio", "Coverage of the windows behind the newest layer.")
+    coverage.add_metric([], layer.coverage)
+    model = InfoMetricFamily(
+        f"{PREFIX}model",
+        "The bundle behind the newest layer.",
+        value={
+            "name": layer.model.name,
+            "version": layer.model.version,
+            "digest": layer.model.digest[:16],
+            "provider": figures.provider,
+            "may_warn": str(layer.model.may_warn).lower(),
+        },
+    )
+    yield from (day, status, coverage, model)
+
+
+def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, text, labels=labels)
+
+
+def _counter(name: str, text: str, labels: Sequence[str] = ()) -> CounterMetricFamily:
+    return CounterMetricFamily(PREFIX + name, text, labels=labels)

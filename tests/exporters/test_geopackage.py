@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import pyogrio.raw
+import pytest
+import shapely
+
+from exporters.geopackage import HOTSPOT_TABLE, ZONE_TABLE, write_areas
+from exporters.layer import CLASS_LABELS
+from tests.exporters.fix_layer import CRS_TEXT, ZONE, make_layer
+
+
+def read(path: Path, table: str) -> tuple[list[Any], dict[str, Any]]:
+    meta, _, geometries, columns = pyogrio.raw.read(path, layer=table)
+    assert meta["crs"] == CRS_TEXT
+    shapes = [None if wkb is None else shapely.from_wkb(wkb) for wkb in geometries]
+    return shapes, dict(zip(meta["fields"], columns, strict=True))
+
+
+def test_zone_areas_carry_the_polygon_of_their_zone(tmp_path: Path) -> None:
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
+    shapes, columns = read(tmp_path / "areas.gpkg", ZONE_TABLE)
+    assert columns["zone"].tolist() == [""] * 4 + ["a"] * 4
+    assert columns["class"].tolist() == [*CLASS_LABELS] * 2
+    assert columns["name"].tolist()[4:] == ["Alpha"] * 4
+    assert shapes[:4] == [None] * 4
+    assert all(shape.equals(shapely.from_wkb(ZONE[2])) for shape in shapes[4:])
+    assert columns["area_m2"].tolist() == [900.0, 1_800.0, 2_700.0, 3_600.0] * 2
+    assert columns["unknown_m2"].tolist() == [1_800.0] * 8
+    assert columns["change_1d_m2"].tolist() == [-900.0, 0.0, 900.0, 1_800.0] * 2
+    assert set(columns["layer"]) == {"demo-2026-03-01-l0-r1"}
+    assert set(columns["synthetic"]) == {True}
+
+
+def test_what_is_unknown_is_null_and_never_zero(tmp_path: Path) -> None:
+    layer = make_layer(tmp_path)
+    areas = tuple(area.model_copy(update={"ratio": None}) for area in layer.areas)
+    write_areas(tmp_path / "areas.gpkg", layer.model_copy(update={"areas": areas}), [ZONE])
+    with closing(sqlite3.connect(tmp_path / "areas.gpkg")) as db:
+        rows = db.execute("SELECT ratio, change_7d_m2, change_7d_ratio FROM zone_class_area").fetchall()
+        growth = db.execute("SELECT growth_m2 FROM hotspot").fetchall()
+    assert set(rows) == {(None, None, None)}
+    assert growth == [(None,)]
+
+
+def test_hotspots_are_listed_with_their_outlines(tmp_path: Path) -> None:
+    layer = make_layer(tmp_path)
+    write_areas(tmp_path / "areas.gpkg", layer, [ZONE])
+    (shape,), columns = read(tmp_path / "areas.gpkg", HOTSPOT_TABLE)
+    assert shape.area == columns["area_m2"][0] == 3_600.0
+    assert columns["hotspot"].tolist() == [1]
+    assert columns["zone"].tolist() == ["a"]
+    assert columns["mean_susceptibility"].tolist() == [0.7]
+    assert np.isnan(columns["growth_m2"]).tolist() == [True]
+
+
+def test_a_layer_without_hotspots_or_zones_still_has_both_tables(tmp_path: Path) -> None:
+    layer = make_layer(tmp_path)
+    layer = layer.model_copy(update={"hotspots": (), "areas": layer.areas[:4]})
+    write_areas(tmp_path / "areas.gpkg", layer, [])
+    assert pyogrio.list_layers(tmp_path / "areas.gpkg")[:, 0].tolist() == [ZONE_TABLE, HOTSPOT_TABLE]
+    shapes, columns = read(tmp_path / "areas.gpkg", HOTSPOT_TABLE)
+    assert shapes == []
+    assert len(columns["area_m2"]) == 0
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
+    for table in (ZONE_TABLE, HOTSPOT_TABLE):
+        said = pyogrio.read_info(tmp_path / "areas.gpkg", layer=table)["layer_metadata"]
+        assert said["synthetic"] == "yes"
+        assert "not a probability" in said["note"]
+        assert said["attribution"] == "Survey of Demo"
+
+
+def test_the_same_layer_gives_the_same_file(tmp_path: Path) -> None:
+    digests = set()
+    for name in ("a.gpkg", "b.gpkg"):
+        write_areas(tmp_path / name, make_layer(tmp_path), [ZONE])
+        digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert len(digests) == 1
+    with closing(sqlite3.connect(tmp_path / "a.gpkg")) as db:
+        dates = {row[0] for row in db.execute("SELECT last_change FROM gpkg_contents")}
+    assert dates == {"2026-03-01T06:00:00.000Z"}
+
+
+def test_the_clock_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
+    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+
+
+def test_a_finished_file_is_never_rewritten(tmp_path: Path) -> None:
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
+    with pytest.raises(FileExistsError, match="never rewritten"):
+        write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
