@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 from rasterio.windows import Window
 
-from service.errors import RegionError
+from service.errors import RegionError, StorageError
 from service.files import digest_of, replacing, sha256_file
 from service.settings import Settings, ZoneSettings
 
@@ -135,10 +137,7 @@ class ForcingGrid:
     @cached_property
     def corner_weights(self) -> npt.NDArray[np.float32]:
         """Bilinear weights of the corners at cell centres, cells row-major: float32 (k*k, 4)."""
-        along = (np.arange(self.k) + 0.5) / self.k
-        south, east = np.meshgrid(along, along, indexing="ij")
-        weights = [(1 - south) * (1 - east), (1 - south) * east, south * (1 - east), south * east]
-        return np.stack(weights, axis=-1).reshape(-1, 4).astype(np.float32)
+        return corner_weights(self.k)
 
     @property
     def digest(self) -> str:
@@ -162,6 +161,14 @@ class ForcingGrid:
         unique, inverse = np.unique(codes, return_inverse=True)
         nodes = np.stack([unique // (self.columns + 1), unique % (self.columns + 1)], axis=1)
         return nodes.astype(np.int32), inverse.reshape(-1, 4).astype(np.int32)
+
+
+def corner_weights(k: int) -> npt.NDArray[np.float32]:
+    """Bilinear weights of the corners NW NE SW SE at the cell centres of a k x k forcing cell: (k*k, 4)."""
+    along = (np.arange(k) + 0.5) / k
+    south, east = np.meshgrid(along, along, indexing="ij")
+    weights = [(1 - south) * (1 - east), (1 - south) * east, south * (1 - east), south * east]
+    return np.stack(weights, axis=-1).reshape(-1, 4).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -329,7 +336,7 @@ def _write_mask(path: Path, grid: Grid, settings: Settings) -> None:
     shapes = [geometry for geometry, _ in read_vectors(settings.mask.path, grid.crs)] if settings.mask else []
     dem = settings.grid.dem if settings.grid.extent is None else None
     inside = 0
-    with replacing(path) as temporary, rasterio.open(temporary, "w", **grid.profile("uint8", 1, None)) as out:
+    with _new_raster(path, grid.profile("uint8", 1, None)) as out:
         for window in strips(grid):
             block = _rasterize_strip(
                 [(shape, 1) for shape in shapes], grid, window, "uint8", empty=not shapes
@@ -365,10 +372,24 @@ def _write_active(path: Path, mask_path: Path, k: int) -> None:
 
 
 def _write_zones(path: Path, grid: Grid, zones: tuple[Zone, ...]) -> None:
-    with replacing(path) as temporary, rasterio.open(temporary, "w", **grid.profile("uint16", 1, 0)) as out:
+    with _new_raster(path, grid.profile("uint16", 1, 0)) as out:
         for window in strips(grid):
             shapes = [(zone.geometry, zone.code) for zone in zones]
             out.write(_rasterize_strip(shapes, grid, window, "uint16", empty=False), 1, window=window)
+
+
+@contextmanager
+def _new_raster(path: Path, profile: dict[str, Any]) -> Iterator[Any]:
+    """A raster that appears whole: GDAL closes a file on a full disk without an error, so it is read back."""
+    with replacing(path) as temporary:
+        with rasterio.open(temporary, "w", **profile) as out:
+            yield out
+        try:
+            with rasterio.open(temporary) as written:
+                for _, window in written.block_windows(1):
+                    written.read(1, window=window)
+        except rasterio.errors.RasterioIOError as error:
+            raise StorageError(f"{path} could not be written whole; is no space left on its disk?") from error
 
 
 def _rasterize_strip(

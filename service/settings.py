@@ -316,6 +316,15 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     training: dict[str, Any] = Field(default_factory=dict)  # read by the trainer alone
 
+    @field_validator("training")
+    @classmethod
+    def _training_paths(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # The tree below is the trainer's, but only here is the folder of the file known.
+        inventory = value.get("inventory")
+        if not isinstance(inventory, dict) or not isinstance(inventory.get("path"), str):
+            return value
+        return {**value, "inventory": {**inventory, "path": _resolve(Path(inventory["path"]))}}
+
     @property
     def timezone(self) -> ZoneInfo:
         """The region's time zone."""
@@ -377,7 +386,8 @@ def parse_settings(text: str, *, base: Path, origin: str) -> Settings:
         raise SettingsError(f"{origin} is not valid TOML: {error}") from error
     token = _base.set(base)
     try:
-        return Settings(_secrets_dir=os.environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR"), **values)
+        secrets = os.environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR")
+        return Settings(_secrets_dir=secrets, **values)  # type: ignore[call-arg]  # the library's own argument
     except ValidationError as error:
         lines = [f"  {_key(item['loc'])}: {_say(item)}" for item in error.errors()]
         raise SettingsError(f"{origin} cannot be used:\n" + "\n".join(lines)) from error
