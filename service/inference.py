@@ -1,0 +1,213 @@
+"""Factored inference: windows and the spatial state -> strips of susceptibility, north to south.
+
+temporal.onnx runs once for each distinct window, head_u8.onnx once for each forcing cell that has four
+corner windows and a valid cell. One forcing cell at a time keeps all that the head touches in the cache.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.layer import NODATA, store
+from service.bundle import Bundle
+from service.errors import BundleError, StorageError
+from service.manifest import Manifest
+from service.patches import NO_DATA
+from service.region import ForcingGrid, Region
+from service.sequences import WindowSet
+from service.state import Block, SpatialState, in_order
+from service.whole_path import WholeRunner
+
+FloatArray = npt.NDArray[np.float32]
+Stored = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.intp]
+# Susceptibility, float32 (len(members), k*k), of active forcing cells.
+Runner = Callable[[Indices, npt.NDArray[np.bool_]], FloatArray]
+
+# Forcing cells between two looks at `on_tile`: about 5 ms of the head on one core.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class RangeShares:
+    """What lies outside the training ranges, per active forcing cell: float32 (n,), NaN where nothing is.
+
+    factors: share of the valid cells with a factor outside its range, an unknown category, or a patch that
+    is not wholly observed. windows: share of the (corner, day, variable) values outside their range.
+    """
+
+    factors: FloatArray
+    windows: FloatArray
+
+
+def susceptibility_strips(
+    region: Region,
+    state: SpatialState,
+    bundle: Bundle,
+    windows: WindowSet,
+    *,
+    workers: int,
+    on_tile: Callable[[], None] | None = None,
+    batch: int = _BATCH,
+) -> Iterator[tuple[int, Stored]]:
+    """Yield (first row, stored susceptibility uint8 (rows, width)) from north to south, k rows at a time.
+
+    255 where it is unknown: outside the mask, patch not observed, no window, or out of a gauge's range. The
+    strips are the same for every number of `workers` threads and every `batch` of forcing cells. Memory
+    holds a few strips, whatever the height. `on_tile` is called between batches and may raise.
+
+    Raises BundleError when the windows are not the bundle's, StorageError when the state is cut short.
+    """
+    forcing, grid = region.forcing, region.grid
+    _check_windows(bundle.manifest, windows, forcing, state)
+    serve = windows.complete & (state.valid_cells > 0)
+    strips = _Strips(forcing, state, windows)
+    with ExitStack() as stack:
+        if bundle.manifest.kind == "factored":
+            run: Runner = stack.enter_context(_HeadRunner(bundle, state, windows))
+        else:
+            run = WholeRunner(forcing, bundle, state, windows)
+
+        def one_batch(task: _Task) -> _Task:
+            if len(task.members):
+                known = strips.known(task.members)
+                task.blocks = store(run(task.members, known))
+                task.blocks[~known] = NODATA
+            return task
+
+        done = in_order(one_batch, _tasks(forcing, serve, batch), workers, ahead=4 * max(1, workers))
+        stack.callback(done.close)  # drops what has not begun
+        strip = strips.empty()
+        for task in done:
+            if on_tile is not None:
+                on_tile()
+            strips.place(strip, task.members, task.blocks)
+            if task.last:
+                first = task.row * forcing.k
+                yield first, strip[: grid.height - first, : grid.width]
+                strip = strips.empty()
+
+
+def training_range_shares(state: SpatialState, manifest: Manifest, windows: WindowSet) -> RangeShares:
+    """Return what of each forcing cell's factors and windows lies outside the training ranges."""
+    valid = state.valid_cells.astype(np.float32)
+    factors = np.full(len(valid), np.nan, np.float32)
+    np.divide(state.outside_cells, valid, out=factors, where=valid > 0)
+    low = np.array([spec.minimum for spec in manifest.variables], np.float32)
+    high = np.array([spec.maximum for spec in manifest.variables], np.float32)
+    unlinked = np.array(
+        [np.nan if spec.name == "rain" else spec.unlinked for spec in manifest.variables], np.float32
+    )
+    values = windows.windows
+    # The constant of cells without a reservoir is what the model was told to expect.
+    outside = ((values < low) | (values > high)) & (values != unlinked)
+    # One more row: forcing cells without a window have corner -1.
+    shares = np.append(outside.mean(axis=(1, 2), dtype=np.float32), np.float32(np.nan))
+    return RangeShares(factors, shares[windows.corner_rows].mean(axis=1, dtype=np.float32))
+
+
+def known_cells(state: SpatialState, windows: WindowSet) -> npt.NDArray[np.int32]:
+    """Return how many cells of each active forcing cell have a known class: int32 (n,)."""
+    known = np.where(windows.complete, state.valid_cells, 0).astype(np.int32)
+    for index, in_range in windows.partial.items():
+        if known[index]:
+            known[index] = ((state.flags(index, index + 1)[0] != NO_DATA) & in_range).sum()
+    return known
+
+
+class _Task:
+    """Some forcing cells of one row of forcing cells; `last` ends the row."""
+
+    def __init__(self, row: int, members: Indices, *, last: bool, size: int) -> None:
+        self.row, self.members, self.last = row, members, last
+        self.blocks: Stored = np.empty((0, size), np.uint8)
+
+
+def _tasks(forcing: ForcingGrid, serve: npt.NDArray[np.bool_], batch: int) -> Iterator[_Task]:
+    served = np.flatnonzero(serve)
+    bounds = np.searchsorted(forcing.active[served, 0], np.arange(forcing.rows + 1))
+    for row in range(forcing.rows):
+        members = served[bounds[row] : bounds[row + 1]]
+        # A row without any forcing cell still makes a strip.
+        for start in range(0, max(1, len(members)), batch):
+            last = start + batch >= len(members)
+            yield _Task(row, members[start : start + batch], last=last, size=forcing.k**2)
+
+
+class _Strips:
+    """Knows which cells of a forcing cell count, and where its block lies in the strip."""
+
+    def __init__(self, forcing: ForcingGrid, state: SpatialState, windows: WindowSet) -> None:
+        self._forcing, self._state, self._partial = forcing, state, windows.partial
+
+    def empty(self) -> Stored:
+        return np.full((self._forcing.k, self._forcing.columns * self._forcing.k), NODATA, np.uint8)
+
+    def known(self, members: Indices) -> npt.NDArray[np.bool_]:
+        """Return the cells that are valid and in range: bool (len(members), k*k)."""
+        first, last = int(members[0]), int(members[-1]) + 1
+        known = self._state.flags(first, last)[members - first] != NO_DATA
+        for number, index in enumerate(members.tolist()):
+            if index in self._partial:
+                known[number] &= self._partial[index]
+        return np.asarray(known)
+
+    def place(self, strip: Stored, members: Indices, blocks: Stored) -> None:
+        k = self._forcing.k
+        view = strip.reshape(k, -1, k)
+        view[:, self._forcing.active[members, 1]] = blocks.reshape(-1, k, k).transpose(1, 0, 2)
+
+
+class _HeadRunner:
+    """Runs head_u8.onnx on the state, one forcing cell at a time; a context manager that owns the file."""
+
+    def __init__(self, bundle: Bundle, state: SpatialState, windows: WindowSet) -> None:
+        self._bundle = bundle
+        self._size = state.record.k**2
+        self._embedding = bundle.temporal(windows.windows)
+        self._corner_rows = windows.corner_rows
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(state.opened())
+        self._own = threading.local()
+
+    def __enter__(self) -> Runner:
+        return self.run
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, members: Indices, _: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return susceptibility of active forcing cells: float32 (len(members), k*k)."""
+        block: Block | None = getattr(self._own, "block", None)
+        if block is None:
+            block = self._own.block = self._file.block()
+        corners = self._embedding[self._corner_rows[members]]
+        out = np.empty((len(members), self._size), np.float32)
+        for number, index in enumerate(members.tolist()):
+            self._file.read(index, block)
+            out[number] = self._bundle.head_u8(
+                block.codes, corners[number : number + 1], block.scale, block.offset
+            )[0]
+        return out
+
+
+def _check_windows(manifest: Manifest, windows: WindowSet, forcing: ForcingGrid, state: SpatialState) -> None:
+    expected = (manifest.window_days, len(manifest.variables))
+    names = tuple(spec.name for spec in manifest.variables)
+    if windows.windows.shape[1:] != expected or windows.variables != names:
+        raise BundleError(
+            f"bundle {manifest.name} takes windows of {expected[0]} days of {', '.join(names)}; these have "
+            f"{windows.windows.shape[1]} days of {', '.join(windows.variables)}"
+        )
+    counts = {len(forcing.active), len(windows.corner_rows), len(state.valid_cells)}
+    if len(counts) != 1:
+        raise StorageError(
+            f"the region has {len(forcing.active)} forcing cells, the windows {len(windows.corner_rows)}, "
+            f"the spatial state {len(state.valid_cells)}; they belong to different regions"
+        )

@@ -1,0 +1,91 @@
+"""The network as it was trained, traced into one graph: what the factored graphs are proven against."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+
+from trainer.networks.cnn_lstm import CnnLstm
+from trainer.networks.factored import IR_VERSION, OPSET
+
+
+def whole_graph(model: CnnLstm) -> onnx.ModelProto:
+    """Return `patches` float32 (n, C, P, P), `window` (n, N, V) -> `susceptibility` (n,), physical units.
+
+    Nothing of the machine or the moment stays in the graph, so the same weights give the same bytes.
+    """
+    inputs = model.inputs
+    # Two of each: a batch of one would be traced as a constant.
+    patches = torch.zeros(2, len(inputs.factors), inputs.patch, inputs.patch)
+    window = torch.zeros(2, inputs.window_days, len(inputs.variables))
+    rows = torch.export.Dim("n")
+    training = model.training
+    model.eval()
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (patches, window),
+                dynamo=True,
+                input_names=["patches", "window"],
+                output_names=["susceptibility"],
+                dynamic_shapes={"patches": {0: rows}, "window": {0: rows}},
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        model.train(training)
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    buffer = io.BytesIO()
+    onnx.save(program.model_proto, buffer)
+    graph = onnx.load_from_string(buffer.getvalue())
+    _scrub(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _scrub(model: onnx.ModelProto) -> None:
+    """Remove stack traces with paths, producer versions and other words that differ between machines."""
+    model.producer_name, model.producer_version, model.doc_string = "colluvium", "", ""
+    model.ir_version = IR_VERSION
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = "whole", ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for number, node in enumerate(graph.node):
+        node.name, node.doc_string = f"n{number}", ""
+        del node.metadata_props[:]
+    for part in (*graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch says about its own insides while it traces."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # says once per process that torchvision is absent
+    try:
+        with warnings.catch_warnings():
+            # torch's own calls of what it deprecates, and its view of an LSTM's flat weights.
+            warnings.filterwarnings("ignore", "_check_is_size", FutureWarning)
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
+            warnings.filterwarnings(
+                "ignore", r"The \.grad attribute of a Tensor that is not a leaf", UserWarning
+            )
+            # The two inputs share their first axis, which torch reports as a name it dropped.
+            warnings.filterwarnings("ignore", ".*The axis name: n will not be used", UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
