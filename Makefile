@@ -1,0 +1,46 @@
+# Two commands matter: `make demo` shows it, `make test` proves it. Both do all set-up on a fresh machine.
+
+PYTHON ?= python3
+SERVE ?= 1
+DAYS ?= 60
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format bench apennines clean
+
+demo: $(VENV)/.demo
+	$(BIN)/colluvium demo --dir demo --days $(DAYS) $(if $(filter 0 no,$(SERVE)),--no-serve,--serve)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/bench_refresh.py
+
+# Reads the real Apennines case from ../shared/data (or COLLUVIUM_SHARED_DATA), writes under build/apennines/.
+apennines: $(VENV)/.dev
+	$(BIN)/python -m trainer.apennines
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -c 'import sys, venv; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,factors]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -c 'import sys, venv; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf build demo $(VENV)

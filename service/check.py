@@ -1,0 +1,148 @@
+"""`colluvium check`: is everything there that a refresh needs?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from service.bundle import Bundle, check_region
+from service.errors import ColluviumError
+from service.factor_stack import FactorStack
+from service.feed_log import Problem
+from service.feeds.base import Feed
+from service.ingest import open_feeds
+from service.progress import ProgressCallback
+from service.quality import Observation, Rejection
+from service.region import Region, open_region
+from service.runtime import onnx_runtime
+from service.settings import Settings
+
+# One day's layer compresses to about this; the state is exact.
+_LAYER_BYTES_PER_CELL = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return it for scripts."""
+        return asdict(self)
+
+
+def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
+    """Look at everything, and go on after a failure, so that one call names all of them."""
+    checks = [Check("settings", "ok", f"region {settings.region.id}, data in {settings.data_dir}")]
+    region: Region | None = None
+    bundle: Bundle | None = None
+
+    def look(name: str, action: Callable[[], Check]) -> None:
+        try:
+            checks.append(action())
+        except (ColluviumError, OSError) as error:
+            checks.append(Check(name, "fail", str(error)))
+
+    def look_at_region() -> Check:
+        nonlocal region
+        region = open_region(settings)
+        grid = region.grid
+        return Check(
+            "region",
+            "ok",
+            f"{grid.height} x {grid.width} cells of {grid.cell_size_m:g} m in {grid.crs.to_string()}, "
+            f"{len(region.forcing.active)} forcing cells, {len(region.zones)} zones",
+        )
+
+    def look_at_bundle() -> Check:
+        nonlocal bundle
+        bundle = Bundle.load(settings.bundle.path)
+        check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
+        manifest = bundle.manifest
+        words = f"{manifest.name} {manifest.version}, proven; {manifest.may_warn_reason}"
+        return Check("bundle", "ok" if manifest.may_warn else "warn", words)
+
+    steps: list[tuple[str, Callable[[], Check]]] = [
+        ("runtime", _look_at_runtime),
+        ("region", look_at_region),
+        ("bundle", look_at_bundle),
+        ("factors", lambda: _look_at_factors(settings, region, bundle)),
+        *[(f"feed {feed.name}", _feed_look(feed)) for feed in open_feeds(settings)],
+        ("disk", lambda: _look_at_disk(settings, region, bundle)),
+    ]
+    for number, (name, action) in enumerate(steps, start=1):
+        look(name, action)
+        progress(number, len(steps))
+    if not settings.feeds:
+        checks.append(Check("feeds", "fail", "no [[feeds]]: without readings there is no map"))
+    return checks
+
+
+def _look_at_runtime() -> Check:
+    return Check("runtime", "ok", f"onnxruntime {onnx_runtime().__version__}")
+
+
+def _look_at_factors(settings: Settings, region: Region | None, bundle: Bundle | None) -> Check:
+    if region is None or bundle is None:
+        return Check("factors", "warn", "not looked at: region or bundle failed")
+    if not settings.stack_path.exists():
+        return Check("factors", "fail", f"no {settings.stack_path}; make it with 'colluvium factors'")
+    with FactorStack.open(settings.stack_path, region.grid) as stack:
+        stack.index([factor.name for factor in bundle.manifest.factors])
+        return Check("factors", "ok", f"{len(stack.bands)} bands, digest {stack.digest[:16]}")
+
+
+def _feed_look(feed: Feed) -> Callable[[], Check]:
+    def look() -> Check:
+        readings, rejections, problems = 0, [], []
+        days: set[date] = set()
+        series: set[str] = set()
+        for row in feed.fetch(None, None).rows:
+            match row:
+                case Observation():
+                    readings += 1
+                    days.add(row.day)
+                    series.add(row.series)
+                case Rejection():
+                    rejections.append(row)
+                case Problem():
+                    problems.append(row)
+        text = f"{readings} readings of {len(series)} series"
+        if days:
+            text += f", {min(days)} to {max(days)}"
+        if rejections:
+            first = rejections[0]
+            text += f"; {len(rejections)} unreadable, first in {first.file}, row {first.row}: {first.detail}"
+        text += "".join(f"; {problem}" for problem in problems[:3])
+        if not readings:
+            return Check(f"feed {feed.name}", "fail", text)
+        return Check(f"feed {feed.name}", "warn" if rejections or problems else "ok", text)
+
+    return look
+
+
+def _look_at_disk(settings: Settings, region: Region | None, bundle: Bundle | None) -> Check:
+    folder = _existing_parent(settings.data_dir)
+    free = shutil.disk_usage(folder).free
+    if region is None or bundle is None:
+        return Check("disk", "warn", f"{free / 2**30:.1f} GiB free; need unknown: region or bundle failed")
+    cells = len(region.forcing.active) * region.forcing.k**2
+    # A model change needs the old state and the new one for a while.
+    state_bytes = 2 * cells * (bundle.manifest.channels + 1)
+    layers = settings.schedule.catch_up_days * cells * _LAYER_BYTES_PER_CELL
+    need = state_bytes + layers
+    text = f"{free / 2**30:.1f} GiB free on {folder}, {need / 2**30:.1f} GiB needed (two states, layers)"
+    return Check("disk", "ok" if free > need else "fail", text)
+
+
+def _existing_parent(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,75 @@
+"""Human acts: withdraw, hold, resume. They need only SQLite and work beside a running daemon."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import click
+
+from exporters.stac import write_item
+from service.commands.shared import act_options, config_option
+from service.commands.work import DAY
+from service.delivery import deliver_pending, open_exporters
+from service.errors import UsageError
+from service.files import replacing
+from service.ledger import Ledger
+from service.refresh import list_layers, show_latest
+from service.settings import load_settings
+from service.stamps import utc_now
+from service.workshop import ledger_path
+
+
+@click.command(
+    epilog='Example: colluvium withdraw 2026-03-31 -c region.toml --by "A. Rossi" --reason "gauge 7 flooded"'
+)
+@config_option
+@click.argument("day", type=DAY)
+@act_options
+def withdraw(config: Path, day: date, by: str, reason: str) -> None:
+    """Take a day's layer off display.
+
+    It disappears from `latest` and from every exporter, stays on disk marked as withdrawn, and catch-up does
+    not publish that day again; `refresh --day` does, once its inputs have changed.
+    """
+    settings = load_settings(config)
+    with Ledger(ledger_path(settings), utc_now) as ledger:
+        layer = ledger.current(day)
+        if layer is None:
+            raise UsageError(f"there is no layer of {day} on display; see 'colluvium layers'")
+        exporters = open_exporters(settings)
+        withdrawn = ledger.withdraw(layer, by, reason, [exporter.name for exporter in exporters])
+        with replacing(layer.folder / "item.json") as temporary:
+            write_item(withdrawn, temporary)
+        show_latest(settings.data_dir, ledger)
+        list_layers(settings.data_dir, ledger)
+        deliver_pending(ledger, exporters, utc_now())
+        latest = ledger.latest()
+    click.echo(f"withdrew {layer.id}; the latest layer is now {latest.id if latest else 'none'}")
+
+
+@click.command(epilog='Example: colluvium hold -c region.toml --by "A. Rossi" --reason "gauges under repair"')
+@config_option
+@act_options
+def hold(config: Path, by: str, reason: str) -> None:
+    """Stop publishing until `colluvium resume`. Ingest goes on; runs end as held."""
+    settings = load_settings(config)
+    with Ledger(ledger_path(settings), utc_now) as ledger:
+        ledger.write_act("hold", settings.region.id, by, reason)
+    click.echo(f"publication of {settings.region.id} is held")
+
+
+@click.command(epilog='Example: colluvium resume -c region.toml --by "A. Rossi" --reason "gauges repaired"')
+@config_option
+@act_options
+def resume(config: Path, by: str, reason: str) -> None:
+    """Publish again after `colluvium hold`."""
+    settings = load_settings(config)
+    with Ledger(ledger_path(settings), utc_now) as ledger:
+        if ledger.hold() is None:
+            raise UsageError(f"publication of {settings.region.id} is not held")
+        ledger.write_act("resume", settings.region.id, by, reason)
+    click.echo(f"publication of {settings.region.id} goes on")
+
+
+COMMANDS = (withdraw, hold, resume)

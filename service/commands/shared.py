@@ -1,0 +1,58 @@
+"""What commands share: options, printing, time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.errors import StorageError
+from service.settings import CONFIG_VARIABLE
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add -c/--config."""
+    return click.option(
+        "-c",
+        "--config",
+        "config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=CONFIG_VARIABLE,
+        required=True,
+        help=f"The region's settings (TOML), or set {CONFIG_VARIABLE}.",
+    )(command)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")(
+        command
+    )
+
+
+def act_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --by and --reason, which every human act needs."""
+    command = click.option("--reason", required=True, help="Why; kept in the journal.")(command)
+    return click.option("--by", required=True, help="Who decides; kept in the journal.")(command)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line."""
+    click.echo(json.dumps(value, sort_keys=False, default=str, allow_nan=False))
+
+
+def say_error(message: str) -> None:
+    """Say on stderr what went wrong."""
+    click.echo(f"colluvium: {message}", err=True)
+
+
+def disk_full(error: BaseException) -> StorageError:
+    """Return what to say of a full disk."""
+    where = getattr(error, "filename", None)
+    return StorageError(
+        f"no space is left on the disk{f' that holds {where}' if where else ''}: {error}. "
+        "Nothing half done was kept; free some space and run it again"
+    )

@@ -1,0 +1,228 @@
+"""Commands that do the work: ingest, refresh, backfill, run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.commands.shared import config_option, json_option, print_json, say_error
+from service.errors import EXIT_CODES, Outcome, UsageError
+from service.ingest import IngestReport
+from service.ingest import ingest as ingest_feeds
+from service.lock import exclusive
+from service.progress import progress_bar
+from service.readings import Archive
+from service.refresh import Refreshed
+from service.runs import catch_up_days, overall, run_days, span
+from service.settings import load_settings
+from service.stamps import utc_now
+from service.workshop import archive_path, lock_path
+
+
+class Day(click.ParamType[date]):
+    """A calendar day, YYYY-MM-DD."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Parse a day or fail with what was expected."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day such as 2026-03-31", param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment, ISO 8601; UTC where it names no zone."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Parse a moment or fail with what was expected."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a moment such as 2026-03-31T06:00Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+DAY = Day()
+MOMENT = Moment()
+
+
+@click.command(epilog="Example: colluvium ingest -c region.toml --since 2026-03-01")
+@config_option
+@click.option("--since", type=DAY, help="First day to read (default: everything the feeds hold).")
+@click.option("--until", type=DAY, help="Last day to read.")
+@json_option
+def ingest(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
+    """Bring new readings from the feeds into the archive.
+
+    Rejected readings are kept with their reason. Nothing is overwritten: a correction is a new row. One bad
+    feed does not stop another; the exit status is 1 if any failed.
+    """
+    settings = load_settings(config)
+    if since and until and since > until:
+        raise UsageError(f"--since {since} is after --until {until}")
+    with (
+        exclusive(lock_path(settings), "colluvium ingest"),
+        Archive(archive_path(settings), utc_now) as archive,
+        progress_bar("reading feeds") as progress,
+    ):
+        report = ingest_feeds(settings, archive, utc_now(), since, until, progress)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_ingest(report)
+    if report.failed:
+        sys.exit(EXIT_CODES[Outcome.FAILED])
+
+
+@click.command(
+    epilog="Example: colluvium refresh -c region.toml --day 2026-03-31 --as-of 2026-03-31T06:00Z --json"
+)
+@config_option
+@click.option("--day", type=DAY, help="The layer's day (default: the newest whose window is complete).")
+@click.option("--as-of", type=MOMENT, help="Rebuild it as it would have been made then, under replays/.")
+@json_option
+def refresh(config: Path, day: date | None, as_of: datetime | None, as_json: bool) -> None:
+    """Make one layer and publish it.
+
+    The same inputs publish nothing new (unchanged). With too little rain to go on the run is held, and the
+    last good layer stays.
+    """
+    settings = load_settings(config)
+    with progress_bar("spatial state") as on_state:
+        results = run_days(
+            settings,
+            config,
+            lambda _: [day],
+            purpose="colluvium refresh",
+            clock=utc_now,
+            as_of=as_of,
+            on_state=on_state,
+        )
+    result = results[-1]
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _print_refreshed(result)
+    sys.exit(EXIT_CODES[result.outcome])
+
+
+@click.command(epilog="Example: colluvium backfill -c region.toml --since 2026-01-01 --until 2026-03-31")
+@config_option
+@click.option("--since", type=DAY, help="First day (default: what the ledger says is missing).")
+@click.option("--until", type=DAY, help="Last day (default: today).")
+@json_option
+def backfill(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
+    """Make the layers of many days, in one process.
+
+    Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger.
+    """
+    settings = load_settings(config)
+    last = until or utc_now().astimezone(settings.timezone).date()
+    if since and since > last:
+        raise UsageError(f"--since {since} is after the last day {last}")
+    if until and not since:
+        raise UsageError("--until needs --since")
+    started = utc_now()
+    with progress_bar("days") as on_day, progress_bar("spatial state") as on_state:
+        results = run_days(
+            settings,
+            config,
+            (lambda _: span(since, last)) if since else catch_up_days,
+            purpose="colluvium backfill",
+            clock=utc_now,
+            on_state=on_state,
+            on_day=on_day,
+        )
+    outcome = overall(results)
+    summary = _backfill_summary(results, outcome, (utc_now() - started).total_seconds())
+    if as_json:
+        print_json(summary)
+    else:
+        _print_backfill(results, summary)
+    sys.exit(EXIT_CODES[outcome])
+
+
+@click.command(epilog="Example: colluvium run -c region.toml   (then open http://127.0.0.1:8080)")
+@config_option
+def run(config: Path) -> None:
+    """Run the daemon: ingest and refresh on schedule, and serve pages and metrics.
+
+    It catches up on missed days first. SIGTERM ends it within ten seconds with nothing half done.
+    """
+    from service.daemon import run_daemon
+
+    run_daemon(load_settings(config), config, utc_now)
+
+
+def _backfill_summary(results: Sequence[Refreshed], outcome: Outcome, seconds: float) -> dict[str, Any]:
+    made = [result for result in results if result.outcome == Outcome.PUBLISHED and result.layer]
+    cells = sum(result.layer.cells for result in made if result.layer)
+    spent = sum(sum(result.seconds.values()) for result in made)
+    return {
+        "outcome": outcome.value,
+        "days": len(results),
+        "outcomes": dict(Counter(result.outcome.value for result in results)),
+        "seconds": round(seconds, 2),
+        "cells": cells,
+        "cells_per_s": round(cells / spent) if spent else None,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "results": [result.to_json() for result in results],
+    }
+
+
+def _print_ingest(report: IngestReport) -> None:
+    for feed in report.feeds:
+        state = "failed" if feed.error else "ok"
+        click.echo(
+            f"{feed.name}: {state}; {feed.new} new, {feed.corrected} corrected, {feed.unchanged} unchanged, "
+            f"{feed.rejected} rejected; newest day {feed.newest_day or 'none'}"
+        )
+        for problem in feed.problems:
+            click.echo(f"  {problem}")
+        if feed.error:
+            say_error(f"{feed.name}: {feed.error}")
+
+
+def _print_refreshed(result: Refreshed) -> None:
+    if result.layer is None:
+        say_error(f"{result.outcome.value}{f' {result.day}' if result.day else ''}: {result.reason}")
+        return
+    layer = result.layer
+    what = "replay of" if result.replay else result.outcome.value
+    click.echo(f"{what} {layer.id}: {layer.status.value}, data until {layer.data_until}")
+    click.echo(
+        f"  {layer.cells:,} cells known, coverage {layer.coverage:.0%}, {sum(result.seconds.values()):.1f} s"
+    )
+    for area in layer.areas:
+        if area.zone == "":
+            share = f"{area.ratio:6.1%}" if area.ratio is not None else "     -"
+            click.echo(f"  {area.label:<10} {area.area_m2 / 1e6:10.2f} km2 {share}")
+    for note in layer.notes:
+        click.echo(f"  note: {note}")
+    click.echo(f"  {layer.folder}")
+
+
+def _print_backfill(results: Sequence[Refreshed], summary: dict[str, Any]) -> None:
+    for result in results:
+        if result.layer is None:
+            say_error(f"{result.day or 'before the first day'}: {result.outcome.value}: {result.reason}")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["outcomes"].items())
+    click.echo(f"{summary['days']} days in {summary['seconds']} s: {counts or 'nothing to do'}")
+
+
+COMMANDS = (ingest, refresh, backfill, run)

@@ -1,0 +1,65 @@
+"""The outbox at work: each exporter gets what it missed, in order; none waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from exporters.folder import FolderExporter
+
+from exporters.base import Exporter, ExportRefused, ExportUnavailable
+from service.ledger import Delivery, Ledger
+from service.settings import Settings
+
+_LONGEST_WAIT = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
+    """Return the exporters that the settings name."""
+    return tuple(FolderExporter(exporter.name, exporter.path) for exporter in settings.exporters)
+
+
+def deliver_pending(
+    ledger: Ledger, exporters: Sequence[Exporter], now: datetime, *, wait: bool = True
+) -> int:
+    """Deliver what is pending and return how many entries were delivered.
+
+    An exporter that is unavailable keeps its place in the queue and is tried again later (sooner with
+    `wait` = False); one that refuses for good has that entry parked, counted and named in the log.
+    """
+    count = 0
+    for exporter in exporters:
+        for delivery in ledger.pending(exporter.name):
+            if wait and delivery.retry_at is not None and delivery.retry_at > now:
+                break
+            if not _deliver(ledger, exporter, delivery, now):
+                break
+            count += 1
+    return count
+
+
+def _deliver(ledger: Ledger, exporter: Exporter, delivery: Delivery, now: datetime) -> bool:
+    """Try one entry; False stops this exporter's queue for now."""
+    layer = ledger.layer(delivery.layer_id)
+    if layer is None:
+        ledger.delivery_failed(delivery, f"layer {delivery.layer_id} is not in the ledger", None)
+        return True
+    try:
+        if delivery.act == "deliver":
+            exporter.deliver(layer)
+        else:
+            exporter.withdraw(layer)
+    except ExportRefused as error:
+        log.error("export parked", exporter=exporter.name, layer=layer.id, reason=str(error))
+        ledger.delivery_failed(delivery, str(error), None)
+        return True
+    except (ExportUnavailable, OSError) as error:
+        wait = min(timedelta(minutes=2 ** min(delivery.attempts, 6)), _LONGEST_WAIT)
+        log.warning("export waits", exporter=exporter.name, layer=layer.id, reason=str(error))
+        ledger.delivery_failed(delivery, str(error), now + wait)
+        return False
+    ledger.delivered(delivery)
+    return True

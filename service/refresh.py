@@ -1,0 +1,432 @@
+"""One refresh, from the readings to the published layer, in the order in which things happen."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from exporters.cog import LayerTags, LayerWriter, write_provenance
+from exporters.geopackage import write_areas
+from exporters.layer import Layer, LayerStatus, ZoneArea
+from exporters.stac import COLLECTION, write_collection, write_item
+from service.areas import AreaCounter, class_area_changes, zone_areas
+from service.delivery import deliver_pending
+from service.errors import HeldError, Outcome, UsageError
+from service.files import digest_of, replacing, replacing_folder, write_json
+from service.hotspots import Hotspots, find_hotspots
+from service.inference import RangeShares, susceptibility_strips, training_range_shares
+from service.ledger import Ledger
+from service.manifest import Manifest
+from service.sequences import WindowSet, build_windows
+from service.workshop import Workshop
+
+# A caller is told each stage as it begins; the order is the order of the work.
+STAGES = ("windows", "head", "files", "areas", "layer", "ledger", "latest", "exporters")
+OnStage = Callable[[str], None]
+CHANGE_DAYS = (1, 7)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How one refresh ended."""
+
+    outcome: Outcome
+    day: date | None
+    layer: Layer | None = None
+    reason: str | None = None
+    replay: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `refresh --json` prints."""
+        layer = self.layer
+        return {
+            "outcome": self.outcome.value,
+            "day": self.day.isoformat() if self.day else None,
+            "reason": self.reason,
+            "replay": self.replay,
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+            "layer": layer.id if layer else None,
+            "path": str(layer.folder) if layer else None,
+            "digest": layer.digest if layer else None,
+            "data_until": layer.data_until.isoformat() if layer else None,
+            "status": layer.status.value if layer else None,
+            "unconfirmed": layer.unconfirmed if layer else None,
+            "cells": layer.cells if layer else None,
+            "coverage": round(layer.coverage, 4) if layer else None,
+            "class_area_m2": _region_areas(layer, "area_m2"),
+            "class_area_ratio": _region_areas(layer, "ratio"),
+            "model": {"name": layer.model.name, "digest": layer.model.digest} if layer else None,
+            "notes": list(layer.notes) if layer else [],
+        }
+
+
+def refresh(shop: Workshop, day: date | None, stages: Stages) -> Refreshed:
+    """Make the layer of a day (None: the newest whose window is complete) and publish it.
+
+    With `shop.as_of` set, rebuild it as it would have been made then, under replays/, and publish nothing.
+    The caller holds the region's lock and records how it ended (service.runs).
+    """
+    replay = shop.as_of is not None
+    with stages("windows"):
+        chosen = day or default_day(shop)
+        _refuse_future(shop, chosen)
+        if not replay:
+            _refuse_held(shop, chosen, explicit=day is not None)
+        windows = _windows(shop, chosen)
+        _refuse_empty(shop, windows)
+    digest = _digest(shop, windows)
+    shown = shop.ledger.newest_revision(chosen, as_of=shop.as_of)
+    if shown is not None and shown.digest == digest and not replay:
+        if shown.status == LayerStatus.WITHDRAWN:
+            raise HeldError(f"{shown.id} was withdrawn, and its inputs have not changed since")
+        with stages("exporters"):
+            deliver_pending(shop.ledger, shop.exporters, shop.clock())
+        return Refreshed(Outcome.UNCHANGED, chosen, shown, seconds=stages.seconds)
+
+    destination = _destination(shop, chosen, digest)
+    with replacing_folder(destination) as folder:
+        with closing(_layer_writer(shop, windows, folder)) as writer, _counting(shop) as counter:
+            with stages("head"):
+                for row, strip in susceptibility_strips(
+                    shop.region, shop.state, shop.bundle, windows, workers=shop.workers
+                ):
+                    counter.add(row, writer.write(row, strip))
+            with stages("files"):
+                writer.finish()
+                ranges = training_range_shares(shop.state, shop.bundle.manifest, windows)
+                _write_provenance(shop, windows, ranges, folder)
+        with stages("areas"):
+            areas = _areas(shop, chosen, folder, counter)
+            hotspots = _hotspots(shop, chosen, folder)
+        with stages("layer"):
+            layer = _layer(shop, windows, digest, shown, areas, hotspots, destination)
+            write_areas(folder / "areas.gpkg", layer, _zone_shapes(shop))
+            write_item(layer, folder / "item.json")
+    if replay:
+        return Refreshed(Outcome.UNCHANGED, chosen, layer, replay=True, seconds=stages.seconds)
+    with stages("ledger"), shop.ledger.transaction():
+        names = [exporter.name for exporter in shop.exporters]
+        shop.ledger.add_layer(layer, _basis(shop, windows), names)
+    with stages("latest"):
+        show_latest(shop.settings.data_dir, shop.ledger)
+    with stages("exporters"):
+        deliver_pending(shop.ledger, shop.exporters, shop.clock())
+    return Refreshed(Outcome.PUBLISHED, chosen, layer, seconds=stages.seconds)
+
+
+def default_day(shop: Workshop) -> date:
+    """Return the newest day whose window is complete enough, or else the newest day with any reading.
+
+    Complete enough: coverage, and the share of forcing cells with four windows, reach
+    `forcing.min_coverage`. Raises HeldError where there is no reading at all.
+    """
+    lag = timedelta(days=shop.bundle.manifest.lag_days)
+    newest = [shop.archive.newest_day(variable) for variable in archive_variables(shop.bundle.manifest)]
+    known = [day for day in newest if day is not None]
+    if len(known) < len(newest) or not known:
+        raise HeldError(
+            "there are no readings of every variable yet; bring some with 'colluvium ingest', "
+            "and see 'colluvium check'"
+        )
+    latest = min(shop.today, min(known) + lag)
+    for back in range(shop.bundle.manifest.window_days):
+        day = latest - timedelta(days=back)
+        windows = _windows(shop, day)
+        if _complete_enough(shop, windows):
+            return day
+    return latest
+
+
+def _windows(shop: Workshop, day: date) -> WindowSet:
+    manifest = shop.bundle.manifest
+    return build_windows(
+        shop.settings,
+        shop.region,
+        shop.archive,
+        manifest.variables,
+        day,
+        window_days=manifest.window_days,
+        lag_days=manifest.lag_days,
+        as_of=shop.as_of,
+        reservoirs=shop.reservoirs,
+    )
+
+
+def _complete_enough(shop: Workshop, windows: WindowSet) -> bool:
+    least = shop.settings.forcing.min_coverage
+    return bool(windows.coverage >= least and windows.complete.mean() >= least)
+
+
+def _refuse_future(shop: Workshop, day: date) -> None:
+    if day > shop.today:
+        raise UsageError(
+            f"{day} is in the future (today is {shop.today} in {shop.settings.region.timezone}); "
+            "a layer needs the rain of the days before it"
+        )
+
+
+def _refuse_held(shop: Workshop, day: date, *, explicit: bool) -> None:
+    hold = shop.ledger.hold()
+    if hold is not None:
+        raise HeldError(f"publication is held by {hold.by} since {hold.at:%Y-%m-%d %H:%M} UTC: {hold.reason}")
+    newest = shop.ledger.newest_revision(day)
+    if newest is not None and newest.status == LayerStatus.WITHDRAWN and not explicit:
+        raise HeldError(f"{newest.id} was withdrawn; publish that day again with 'refresh --day {day}'")
+
+
+def _refuse_empty(shop: Workshop, windows: WindowSet) -> None:
+    if not windows.complete.any():
+        raise HeldError(
+            f"no forcing cell has a complete window for {windows.day} "
+            f"(days {windows.days[0]} to {windows.days[-1]}, coverage {windows.coverage:.0%}); "
+            f"the last good layer stays. Which feed is late? See 'colluvium status'"
+        )
+    if not shop.state.valid_cells[windows.complete].any():
+        raise HeldError(
+            f"for {windows.day} no cell has both a window and a complete {shop.bundle.manifest.patch} x "
+            f"{shop.bundle.manifest.patch} patch of factors; the last good layer stays"
+        )
+
+
+def _digest(shop: Workshop, windows: WindowSet) -> str:
+    """Everything that can change the layer, and nothing else."""
+    return digest_of(_basis(shop, windows), windows.day.isoformat(), 0)
+
+
+def _basis(shop: Workshop, windows: WindowSet) -> dict[str, str]:
+    return {
+        "windows": windows.digest,
+        "hotspots": digest_of(shop.settings.hotspots.model_dump()),
+        "coverage": digest_of(shop.settings.forcing.min_coverage),
+        **_fixed_basis(shop),
+    }
+
+
+def _fixed_basis(shop: Workshop) -> dict[str, str]:
+    """What must be the same for two layers to be compared."""
+    return {
+        "bundle": shop.bundle.digest,
+        "state": shop.state.digest,
+        "stack": shop.stack.digest,
+        "mask": shop.region.mask_digest,
+        "zones": shop.region.zones_digest,
+        "classes": digest_of(list(shop.scheme.breaks)),
+    }
+
+
+def _destination(shop: Workshop, day: date, digest: str) -> Path:
+    """A folder that does not exist yet: finished folders are never rewritten."""
+    if shop.as_of is not None:
+        moment = shop.as_of.strftime("%Y%m%dT%H%M%SZ")
+        parent = shop.settings.data_dir / "replays" / f"{day}-l0-asof-{moment}"
+        shutil.rmtree(parent / digest[:16], ignore_errors=True)
+        return parent / digest[:16]
+    parent = shop.settings.data_dir / "layers" / f"{day}-l0"
+    plain = parent / digest[:16]
+    if not plain.exists():
+        return plain
+    # Inputs went back to what they were two revisions ago.
+    return parent / f"{digest[:16]}-{len(list(parent.iterdir())) + 1}"
+
+
+def _layer_writer(shop: Workshop, windows: WindowSet, folder: Path) -> LayerWriter:
+    grid = shop.region.grid
+    return LayerWriter(
+        folder,
+        crs=grid.crs,
+        transform=grid.transform,
+        shape=(grid.height, grid.width),
+        scheme=shop.scheme,
+        tags=_tags(shop, windows),
+        threads=shop.workers,
+    )
+
+
+@contextmanager
+def _counting(shop: Workshop) -> Iterator[AreaCounter]:
+    counter = AreaCounter(shop.region.zones_path, len(shop.region.zones), shop.region.mask_path)
+    with closing(counter):
+        yield counter
+
+
+def _tags(shop: Workshop, windows: WindowSet) -> LayerTags:
+    return LayerTags(
+        region=shop.region.id,
+        day=windows.day,
+        model=f"{shop.bundle.manifest.name} {shop.bundle.manifest.version}",
+        synthetic=shop.settings.region.synthetic,
+        attribution=shop.settings.region.attribution,
+    )
+
+
+def _write_provenance(shop: Workshop, windows: WindowSet, ranges: RangeShares, folder: Path) -> None:
+    forcing = shop.region.forcing
+    write_provenance(
+        folder / "provenance.tif",
+        crs=forcing.grid.crs,
+        transform=forcing.grid.transform,
+        k=forcing.k,
+        shape=(forcing.rows, forcing.columns),
+        cells=forcing.active,
+        values={
+            "observed": windows.observed,
+            "filled": windows.filled,
+            "carried": windows.carried,
+            "forecast": windows.forecast,
+            "distance_km": windows.distance_km,
+            "windows_outside_training": ranges.windows,
+            "cells_outside_training": ranges.factors,
+            "basis": windows.basis,
+        },
+        tags=_tags(shop, windows),
+        threads=shop.workers,
+    )
+
+
+def _areas(shop: Workshop, day: date, folder: Path, counter: AreaCounter) -> tuple[ZoneArea, ...]:
+    """Areas by zone, with their change since the comparable layers of 1 and 7 days before."""
+    earlier = {}
+    for days in CHANGE_DAYS:
+        before = shop.ledger.current(day - timedelta(days=days), as_of=shop.as_of)
+        if before is not None and _comparable(shop, before):
+            earlier[days] = before.folder
+    region = shop.region
+    changes = class_area_changes(folder, earlier, region.zones_path, len(region.zones), k=region.forcing.k)
+    return zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
+
+
+def _comparable(shop: Workshop, layer: Layer) -> bool:
+    """The same model, state, mask, zones and breaks: only then is a difference a change of the weather."""
+    basis = shop.ledger.basis(layer.id)
+    return all(basis.get(kind) == digest for kind, digest in _fixed_basis(shop).items())
+
+
+def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
+    previous = shop.ledger.latest(before=day, as_of=shop.as_of)
+    comparable = previous is not None and _comparable(shop, previous)
+    return find_hotspots(
+        folder,
+        shop.region.zones_path,
+        shop.region.zones,
+        min_area_m2=shop.settings.hotspots.min_area_m2,
+        at_most=shop.settings.hotspots.at_most,
+        previous=previous.folder if previous is not None and comparable else None,
+    )
+
+
+def _layer(
+    shop: Workshop,
+    windows: WindowSet,
+    digest: str,
+    shown: Layer | None,
+    areas: tuple[ZoneArea, ...],
+    hotspots: Hotspots,
+    folder: Path,
+) -> Layer:
+    day, grid, zone = windows.day, shop.region.grid, shop.settings.timezone
+    known_m2 = sum(area.area_m2 for area in areas if area.zone == "")
+    revision = shown.revision + (shown.digest != digest) if shown else 1
+    notes = list(shop.notes)
+    if hotspots.left_out:
+        notes.append(
+            f"{hotspots.left_out} more hotspots, {hotspots.left_out_area_m2 / 1e6:.2f} km2, are not listed"
+        )
+    return Layer(
+        id=f"{shop.region.id}-{day}-l0-r{revision}",
+        region=shop.region.id,
+        day=day,
+        lead=0,
+        revision=revision,
+        digest=digest,
+        status=LayerStatus.COMPLETE if _complete_enough(shop, windows) else LayerStatus.DEGRADED,
+        unconfirmed=bool((windows.carried[windows.complete] > 0).any()),
+        data_until=windows.days[-1],
+        issued_at=shop.clock(),
+        valid_from=datetime.combine(day, time_of_day(), zone),
+        valid_to=datetime.combine(day + timedelta(days=1), time_of_day(), zone),
+        model=shop.model,
+        classes=shop.scheme,
+        coverage=windows.coverage,
+        cells=round(known_m2 / grid.cell_area_m2),
+        crs=str(grid.crs.to_string()),
+        bounds=grid.bounds,
+        shape=(grid.height, grid.width),
+        cell_size_m=grid.cell_size_m,
+        synthetic=shop.settings.region.synthetic,
+        attribution=shop.settings.region.attribution,
+        notes=tuple(notes),
+        areas=areas,
+        hotspots=hotspots.found,
+        folder=folder,
+    )
+
+
+def _zone_shapes(shop: Workshop) -> list[tuple[str, str, bytes]]:
+    return [(zone.id, zone.name, shapely.to_wkb(zone.geometry, byte_order=1)) for zone in shop.region.zones]
+
+
+def show_latest(data_dir: Path, ledger: Ledger) -> None:
+    """Bring latest.json in line with the ledger; last of all, because readers follow it."""
+    latest = ledger.latest()
+    path = data_dir / "latest.json"
+    if latest is None:
+        path.unlink(missing_ok=True)
+        return
+    write_json(
+        path,
+        {
+            "layer": latest.id,
+            "day": latest.day.isoformat(),
+            "status": latest.status.value,
+            "data_until": latest.data_until.isoformat(),
+            "issued_at": latest.issued_at.isoformat(),
+            "path": str(latest.folder.relative_to(data_dir)),
+        },
+    )
+
+
+def list_layers(data_dir: Path, ledger: Ledger) -> None:
+    """Write the STAC collection of the layers on display; once a run, since it lists all of them."""
+    path = data_dir / "layers" / COLLECTION
+    if ledger.latest() is None:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        write_collection(temporary, ledger.layers())
+
+
+def archive_variables(manifest: Manifest) -> tuple[str, ...]:
+    """Return the variables of the archive that a model's windows are made from."""
+    names = {"rain" if spec.name == "rain" else "level" for spec in manifest.variables}
+    return tuple(sorted(names))
+
+
+def _region_areas(layer: Layer | None, field_name: str) -> dict[str, float | None] | None:
+    if layer is None:
+        return None
+    return {area.label: getattr(area, field_name) for area in layer.areas if area.zone == ""}
+
+
+class Stages:
+    """Times each stage and tells the caller when it begins."""
+
+    def __init__(self, on_stage: OnStage) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_stage = on_stage
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._on_stage(name)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started

@@ -1,0 +1,197 @@
+"""Runs: the lock, the sweep after a kill, each day's attempt with its row in the ledger, catch-up."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from exporters.layer import LayerStatus
+from service.errors import (
+    ColluviumError,
+    HeldError,
+    Outcome,
+    StorageError,
+    is_disk_full,
+    policy_of,
+)
+from service.files import remove_leftovers
+from service.ledger import Ledger
+from service.lock import exclusive
+from service.progress import ProgressCallback
+from service.refresh import OnStage, Refreshed, Stages, archive_variables, list_layers, refresh, show_latest
+from service.settings import Settings
+from service.surfaces import SurfaceStore, prune
+from service.workshop import Workshop, ledger_path, lock_path, open_workshop
+
+# Whether a whole backfill failed, from worst to best.
+_WORST_FIRST = (Outcome.FAILED, Outcome.ABANDONED, Outcome.LOCKED, Outcome.USAGE)
+
+log = structlog.get_logger()
+
+ChooseDays = Callable[[Workshop], Sequence[date | None]]
+
+
+def run_days(
+    settings: Settings,
+    settings_path: Path,
+    choose: ChooseDays,
+    *,
+    purpose: str,
+    clock: Callable[[], datetime],
+    as_of: datetime | None = None,
+    on_state: ProgressCallback | None = None,
+    on_day: ProgressCallback | None = None,
+    on_stage: OnStage = lambda _: None,
+) -> list[Refreshed]:
+    """Refresh the days that `choose` names, oldest first, under the region's lock.
+
+    A day that fails is recorded and does not stop the next; a request to stop ends the run after recording
+    the day in hand as abandoned. Errors before the first day come back as one Refreshed without a day.
+    """
+    kind = "refresh" if as_of is None else "replay"
+    results: list[Refreshed] = []
+    with Ledger(ledger_path(settings), clock) as ledger:
+        try:
+            with exclusive(lock_path(settings), purpose):
+                sweep(settings, ledger)
+                with open_workshop(
+                    settings, settings_path, ledger, clock, as_of=as_of, progress=on_state
+                ) as shop:
+                    days = choose(shop)
+                    for number, day in enumerate(days):
+                        results.append(attempt(shop, day, on_stage=on_stage))
+                        if on_day is not None:
+                            on_day(number + 1, len(days))
+                        if results[-1].outcome == Outcome.ABANDONED:
+                            break
+                list_layers(settings.data_dir, ledger)
+                prune_surfaces(settings)
+        except (ColluviumError, OSError, KeyboardInterrupt) as error:
+            run = ledger.start_run(kind, None)
+            results.append(_ended(ledger, run, None, error, {}))
+    return results
+
+
+def attempt(shop: Workshop, day: date | None, *, on_stage: OnStage = lambda _: None) -> Refreshed:
+    """Refresh one day, and write to the ledger how it ended. Raises only on errors of our own making."""
+    kind = "refresh" if shop.as_of is None else "replay"
+    run = shop.ledger.start_run(kind, day)
+    stages = Stages(on_stage)
+    try:
+        result = refresh(shop, day, stages)
+    except BaseException as error:
+        ended = _ended(shop.ledger, run, day, error, stages.seconds)
+        if not isinstance(error, ColluviumError | OSError | KeyboardInterrupt) and not is_disk_full(error):
+            raise
+        return ended
+    shop.ledger.end_run(
+        run,
+        result.outcome,
+        day=result.day,
+        layer_id=result.layer.id if result.layer and not result.replay else None,
+        cells=result.layer.cells if result.layer else None,
+        seconds=result.seconds,
+    )
+    return result
+
+
+def sweep(settings: Settings, ledger: Ledger) -> None:
+    """Put right what a killed run left: open rows, half files, layers that were never recorded.
+
+    Only the holder of the lock may call this.
+    """
+    dead = ledger.close_dead_runs()
+    removed = remove_leftovers(settings.data_dir) if settings.data_dir.exists() else 0
+    recorded = ledger.folders()
+    for folder in (settings.data_dir / "layers").glob("*/*"):
+        if str(folder) not in recorded:
+            shutil.rmtree(folder)
+            removed += 1
+    show_latest(settings.data_dir, ledger)
+    list_layers(settings.data_dir, ledger)
+    if dead or removed:
+        log.warning("swept up after a run that died", runs=dead, files=removed)
+
+
+def prune_surfaces(settings: Settings) -> None:
+    """Remove daily surfaces past their retention; one that is wanted again is rebuilt from the archive."""
+    prune(SurfaceStore(settings.data_dir / "surfaces"), settings.retention.surface_days)
+
+
+def catch_up_days(shop: Workshop) -> list[date | None]:
+    """Return the days that should have a better layer than they have, oldest first.
+
+    From the ledger, never from the scheduler: days since the newest layer, days that ended without one,
+    degraded ones, and the newest one again, in case its readings were corrected. Withdrawn days stay out.
+    Of the days that no reading reaches, only today is tried, so that the ledger says once why it is held.
+    """
+    horizon = shop.today - timedelta(days=shop.settings.schedule.catch_up_days)
+    latest = shop.ledger.latest()
+    if latest is None:
+        return [None]
+    newest = [shop.archive.newest_day(variable) for variable in archive_variables(shop.bundle.manifest)]
+    lag = timedelta(days=shop.bundle.manifest.lag_days)
+    reached = min((day for day in newest if day is not None), default=latest.day) + lag
+    first = max(horizon, min(latest.day, _first_day(shop)))
+    days: list[date | None] = []
+    for offset in range((shop.today - first).days + 1):
+        day = first + timedelta(days=offset)
+        layer = shop.ledger.newest_revision(day)
+        if layer is not None and layer.status == LayerStatus.WITHDRAWN:
+            continue
+        if day > reached and day != shop.today:
+            continue
+        good = layer is not None and layer.status == LayerStatus.COMPLETE
+        if not good or day == latest.day:
+            days.append(day)
+    return days
+
+
+def span(since: date, until: date) -> list[date | None]:
+    """Return all days from `since` to `until`."""
+    return [since + timedelta(days=offset) for offset in range((until - since).days + 1)]
+
+
+def overall(results: Iterable[Refreshed]) -> Outcome:
+    """Return the outcome that stands for all of them."""
+    counts = Counter(result.outcome for result in results)
+    for outcome in (*_WORST_FIRST, Outcome.PUBLISHED, Outcome.UNCHANGED, Outcome.HELD):
+        if counts[outcome]:
+            return outcome
+    return Outcome.UNCHANGED
+
+
+def _first_day(shop: Workshop) -> date:
+    layers = shop.ledger.layers()
+    return layers[0].day if layers else shop.today
+
+
+def _ended(
+    ledger: Ledger, run: int, day: date | None, error: BaseException, seconds: dict[str, float]
+) -> Refreshed:
+    outcome, label = policy_of(error)
+    reason = str(error) or type(error).__name__
+    if outcome == Outcome.ABANDONED:
+        reason = "asked to stop; nothing was left half done"
+    if is_disk_full(error):
+        label, reason = "storage", _disk_full_reason(ledger.path, error)
+    level = log.warning if isinstance(error, HeldError) or outcome == Outcome.ABANDONED else log.error
+    level("run ended", outcome=outcome.value, day=str(day) if day else None, reason=reason)
+    # On a full disk the ledger may be unwritable too; the sweep of the next run closes the row.
+    with contextlib.suppress(StorageError, OSError):
+        ledger.end_run(run, outcome, day=day, label=label, reason=reason, seconds=seconds)
+    return Refreshed(outcome, day, reason=reason, seconds=seconds)
+
+
+def _disk_full_reason(path: Path, error: BaseException) -> str:
+    free = shutil.disk_usage(path.parent).free
+    return (
+        f"the disk that holds {path.parent} is full ({free / 2**20:.1f} MiB free): {error}. "
+        "Nothing half done was kept and the last good layer stays; free some space and run it again"
+    )

@@ -1,0 +1,175 @@
+"""Everything that a run needs, opened once and used for one day or for many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import structlog
+
+from exporters.base import Exporter
+from exporters.layer import ClassScheme, ModelReference
+from service.bundle import Bundle, check_region
+from service.delivery import open_exporters
+from service.errors import BundleError, FactorError
+from service.factor_stack import FactorStack
+from service.history import recall, remember
+from service.ledger import Ledger
+from service.progress import ProgressCallback
+from service.readings import Archive
+from service.region import Region, open_region
+from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
+from service.settings import Settings
+from service.state import SpatialState, open_or_build_state
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One region with its inputs open. Made by `open_workshop`, which also closes it."""
+
+    settings: Settings
+    region: Region
+    stack: FactorStack
+    bundle: Bundle
+    state: SpatialState
+    reservoirs: Reservoirs | None
+    archive: Archive
+    ledger: Ledger
+    exporters: tuple[Exporter, ...]
+    clock: Callable[[], datetime]
+    as_of: datetime | None
+    notes: tuple[str, ...]
+    workers: int
+
+    @property
+    def scheme(self) -> ClassScheme:
+        """The class breaks: the region's, or the bundle's."""
+        return self.settings.classes or self.bundle.manifest.classes
+
+    @property
+    def model(self) -> ModelReference:
+        """Which bundle serves, and whether it may warn here."""
+        manifest = self.bundle.manifest
+        transferred = manifest.training.region != self.region.id
+        return ModelReference(
+            name=manifest.name,
+            version=manifest.version,
+            digest=self.bundle.digest,
+            may_warn=manifest.may_warn and not transferred,
+        )
+
+    @property
+    def today(self) -> date:
+        """The calendar day in the region's time zone."""
+        return self.clock().astimezone(self.settings.timezone).date()
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Where the ledger lies."""
+    return settings.data_dir / "ledger.sqlite"
+
+
+def archive_path(settings: Settings) -> Path:
+    """Where the readings lie."""
+    return settings.data_dir / "readings.sqlite"
+
+
+def lock_path(settings: Settings) -> Path:
+    """The lock that a refresh or an ingest holds."""
+    return settings.data_dir / "lock"
+
+
+@contextmanager
+def open_workshop(
+    settings: Settings,
+    settings_path: Path,
+    ledger: Ledger,
+    clock: Callable[[], datetime],
+    *,
+    as_of: datetime | None = None,
+    progress: ProgressCallback | None = None,
+) -> Iterator[Workshop]:
+    """Open a region's inputs, as they are or (`as_of`) as they were.
+
+    The bundle is proven here. One that is refused leaves the one in use serving, with a note on the layers.
+    """
+    notes: list[str] = []
+    if as_of is not None:
+        recalled = recall(ledger, settings, settings_path, as_of)
+        settings = recalled.settings
+        notes += recalled.notes
+    workers = settings.inference.workers or os.cpu_count() or 1
+    with ExitStack() as stack:
+        region = open_region(settings)
+        factors = stack.enter_context(_open_stack(settings, region))
+        bundle, refusal = _open_bundle(settings, ledger, workers, fall_back=as_of is None)
+        if refusal is not None:
+            notes.append(refusal)
+        check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
+        if as_of is None and refusal is None:
+            remember(ledger, settings, settings_path, factors.digest)
+        state = open_or_build_state(
+            region,
+            factors,
+            bundle,
+            settings.data_dir / "state",
+            min_patch_observed=settings.inference.min_patch_observed,
+            workers=workers,
+            progress=progress,
+        )
+        archive = stack.enter_context(Archive(archive_path(settings), clock))
+        yield Workshop(
+            settings=settings,
+            region=region,
+            stack=factors,
+            bundle=bundle,
+            state=state,
+            reservoirs=_open_reservoirs(settings, region, factors),
+            archive=archive,
+            ledger=ledger,
+            exporters=open_exporters(settings),
+            clock=clock,
+            as_of=as_of,
+            notes=tuple(notes),
+            workers=workers,
+        )
+
+
+def _open_reservoirs(settings: Settings, region: Region, stack: FactorStack) -> Reservoirs | None:
+    if settings.reservoirs is None:
+        return None
+    has_elevation = any(band.name == "elevation" for band in stack.bands)
+    lowest = lowest_in_stack(stack, region) if has_elevation else None
+    return open_reservoirs(settings.reservoirs, region, lowest)
+
+
+def _open_stack(settings: Settings, region: Region) -> FactorStack:
+    if not settings.stack_path.exists():
+        raise FactorError(f"no factor stack at {settings.stack_path}; make it with 'colluvium factors'")
+    return FactorStack.open(settings.stack_path, region.grid)
+
+
+def _open_bundle(
+    settings: Settings, ledger: Ledger, workers: int, *, fall_back: bool
+) -> tuple[Bundle, str | None]:
+    """Load the bundle of the settings, or the one in use where that is refused."""
+    try:
+        bundle = Bundle.load(settings.bundle.path, workers=workers)
+        check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
+        return bundle, None
+    except BundleError as error:
+        in_use = ledger.input_at("bundle", ledger.clock()) if fall_back else None
+        if in_use is None or not in_use[1].exists():
+            raise
+        bundle = Bundle.load(in_use[1], workers=workers)
+        log.error("bundle refused, the one in use stays", reason=str(error), in_use=bundle.manifest.name)
+        return bundle, (
+            f"the bundle at {settings.bundle.path} was refused ({error}); "
+            f"{bundle.manifest.name} {bundle.manifest.version} stays in use"
+        )

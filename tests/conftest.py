@@ -1,0 +1,26 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fix_region import Clock, ToyRegion, make_toy_region
+
+
+@pytest.fixture(scope="session")
+def toy_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy region with its rain ingested, made once for a test process; never changed by a test."""
+    region = make_toy_region(tmp_path_factory.mktemp("template") / "toy")
+    region.ingest()
+    return region.folder
+
+
+@pytest.fixture
+def toy(toy_template: Path, tmp_path: Path) -> ToyRegion:
+    """A toy region of the test's own, with its rain ingested."""
+    folder = tmp_path / "toy"
+    shutil.copytree(toy_template, folder)
+    return ToyRegion(folder, Clock())

@@ -1,0 +1,107 @@
+"""The daemon as a process: it catches up by itself, answers, keeps others out, and stops when told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.errors import EXIT_CODES, Outcome
+from tests.fix_region import ToyRegion
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def daemon(toy: ToyRegion) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run the daemon of a region; yield the process and its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "service", "run", "-c", str(toy.config)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={"PATH": "", "COLLUVIUM_HTTP__PORT": str(port)}, stderr=subprocess.PIPE
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(url: str) -> tuple[int, bytes]:
+    """Get a page; a refused connection is status 0."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - a local address
+            return int(answer.status), answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except (urllib.error.URLError, ConnectionError):
+        return 0, b""
+
+
+def wait_for(url: str, status: int = 200, within_s: float = 90) -> bytes:
+    """Ask until the status comes."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        found, body = get(url)
+        if found == status:
+            return body
+        time.sleep(0.2)
+    raise AssertionError(f"{url} did not answer {status} within {within_s} s")
+
+
+@pytest.mark.slow
+def test_the_daemon_ingests_refreshes_serves_and_stops_within_ten_seconds(toy: ToyRegion) -> None:
+    (toy.data / "readings.sqlite").unlink()
+    with daemon(toy) as (process, url):
+        wait_for(f"{url}/healthz")
+        ready = json.loads(wait_for(f"{url}/readyz"))
+        assert ready["layer"] == "toy-2026-03-11-l0-r1"
+        metrics = get(f"{url}/metrics")[1].decode()
+        assert 'colluvium_refresh_total{outcome="published"} 1.0' in metrics
+        assert 'colluvium_readings_total{feed="gauges",quality="good"} 138.0' in metrics
+        assert get(f"{url}/map.png")[1].startswith(b"\x89PNG")
+        assert b"STALE" in get(f"{url}/")[1]
+
+        second = subprocess.run(
+            [sys.executable, "-m", "service", "run", "-c", str(toy.config)],
+            cwd=ROOT, capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert second.returncode == EXIT_CODES[Outcome.LOCKED]
+        assert b"colluvium run" in second.stderr
+
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
+        assert time.monotonic() - asked < 10
+    with toy.ledger() as ledger:
+        assert all(run.outcome is not None for run in ledger.runs() if run.layer_id)
+
+
+def test_a_wrong_schedule_is_refused_by_name(toy: ToyRegion) -> None:
+    toy.config.write_text(toy.config.read_text() + '\n[schedule]\nrefresh = "every morning"\n')
+
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "run", "-c", str(toy.config)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == EXIT_CODES[Outcome.USAGE]
+    assert "schedule.refresh" in done.stderr

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio.features import rasterize
+from scipy.ndimage import label
+
+from exporters.layer import NODATA, SCALE
+from service.hotspots import find_hotspots
+from service.region import Zone
+from tests.exporters.fix_layer import CRS_TEXT, SCHEME, TRANSFORM, write_plain, write_rasters
+
+CELL_M2 = 900.0
+ZONES = tuple(Zone(code, f"z{code}", f"Zone {code}", shapely.box(0, 0, 1, 1)) for code in (1, 2))
+LOW, HIGH, VERY_HIGH = 10, 120, 200  # stored
+
+
+def write_zones(path: Path, codes: npt.NDArray[np.integer]) -> Path:
+    height, width = codes.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint16"}
+    with rasterio.open(path, "w", crs=CRS_TEXT, transform=TRANSFORM, **profile) as out:
+        out.write(codes.astype(np.uint16), 1)
+    return path
+
+
+def draw(text: str) -> npt.NDArray[np.uint8]:
+    """`.` low, `h` high, `v` very high, `?` unknown."""
+    codes = {".": LOW, "h": HIGH, "v": VERY_HIGH, "?": NODATA}
+    return np.array([[codes[letter] for letter in line] for line in text.split()], np.uint8)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 100_000),
+    height=st.integers(1, 30),
+    width=st.integers(1, 30),
+    strip_rows=st.integers(1, 31),
+    share=st.sampled_from([0.1, 0.3, 0.45, 0.6, 0.9]),
+    min_cells=st.integers(1, 6),
+)
+def test_hotspots_by_strips_equal_the_components_of_the_whole(
+    tmp_path: Path, seed: int, height: int, width: int, strip_rows: int, share: float, min_cells: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (height, width)
+    stored = np.where(rng.random(shape) < share, rng.integers(100, 251, shape), rng.integers(0, 100, shape))
+    stored = np.where(rng.random(shape) < 0.05, NODATA, stored).astype(np.uint8)
+    then = rng.choice(np.array([LOW, HIGH, NODATA], np.uint8), shape)
+    codes = rng.integers(0, 3, shape)
+    folder = tmp_path / str(rng.integers(2**40))
+    basis = np.zeros((1, 1), np.uint32)
+    write_plain(folder / "now", stored, basis)
+    write_plain(folder / "before", then, basis)
+    found = find_hotspots(
+        folder / "now",
+        write_zones(folder / "zones.tif", codes),
+        ZONES,
+        min_area_m2=min_cells * CELL_M2,
+        at_most=10_000,
+        previous=folder / "before",
+        strip_rows=strip_rows,
+    )
+
+    labels, count = label(SCHEME.classify(stored) >= 3, structure=np.ones((3, 3)))
+    expected = []
+    for number in range(1, count + 1):
+        inside = labels == number
+        if inside.sum() < min_cells:
+            continue
+        by_zone = np.bincount(codes[inside], minlength=3)[1:]
+        known = inside & (then != NODATA)
+        expected.append(
+            (
+                inside.sum() * CELL_M2,
+                pytest.approx(stored[inside].mean() * SCALE),
+                pytest.approx(stored[inside].max() * SCALE),
+                f"z{by_zone.argmax() + 1}" if by_zone.any() else None,
+                (known & (then == LOW)).sum() * CELL_M2 if known.any() else None,
+                inside,
+            )
+        )
+    expected.sort(key=lambda row: (-row[0], np.flatnonzero(row[-1])[0]))
+    assert found.left_out == 0
+    assert [spot.id for spot in found.found] == list(range(1, len(expected) + 1))
+    for spot, (*figures, inside) in zip(found.found, expected, strict=True):
+        assert [spot.area_m2, spot.mean, spot.maximum, spot.zone, spot.growth_m2] == figures
+        geometry = shapely.from_wkb(spot.geometry_wkb)
+        assert geometry.is_valid
+        burned = rasterize([geometry], out_shape=shape, transform=TRANSFORM)
+        np.testing.assert_array_equal(burned > 0, inside)
+
+
+def test_a_u_that_closes_below_the_seam_is_one_hotspot(tmp_path: Path) -> None:
+    write_rasters(tmp_path / "now", draw("h.h h.h h.h hvh ... ... ..h"))
+    found = find_hotspots(
+        tmp_path / "now",
+        write_zones(tmp_path / "zones.tif", np.ones((7, 3), int)),
+        ZONES,
+        min_area_m2=CELL_M2,
+        at_most=10,
+        strip_rows=2,
+    )
+    assert [spot.area_m2 for spot in found.found] == [9 * CELL_M2, CELL_M2]
+    assert found.found[0].maximum == pytest.approx(VERY_HIGH * SCALE)
+    assert found.found[0].zone == "z1"
+
+
+def test_growth_counts_what_was_known_and_not_high_and_is_unknown_without_an_earlier_layer(
+    tmp_path: Path,
+) -> None:
+    write_rasters(tmp_path / "now", draw("hhhh hhhh .... vvvv"))
+    write_rasters(tmp_path / "before", draw("hv.. ??.h .... ????"))
+    zones_path = write_zones(tmp_path / "zones.tif", np.ones((4, 4), int))
+    first, second = find_hotspots(
+        tmp_path / "now", zones_path, ZONES, min_area_m2=1, at_most=10, previous=tmp_path / "before"
+    ).found
+    assert first.growth_m2 == 3 * CELL_M2
+    assert second.growth_m2 is None
+    alone = find_hotspots(tmp_path / "now", zones_path, ZONES, min_area_m2=1, at_most=10).found
+    assert [spot.growth_m2 for spot in alone] == [None, None]
+
+
+def test_the_largest_are_listed_and_the_others_counted(tmp_path: Path) -> None:
+    rows = 300
+    stored = np.full((2 * rows, 12), LOW, np.uint8)
+    for index in range(rows):
+        stored[2 * index, : 2 + index % 7] = HIGH
+    write_rasters(tmp_path / "now", stored)
+    zones_path = write_zones(tmp_path / "zones.tif", np.zeros(stored.shape, int))
+    found = find_hotspots(
+        tmp_path / "now", zones_path, ZONES, min_area_m2=4 * CELL_M2, at_most=5, strip_rows=64
+    )
+    assert [spot.area_m2 for spot in found.found] == [8 * CELL_M2] * 5
+    assert {spot.zone for spot in found.found} == {None}
+    large = [2 + index % 7 for index in range(rows) if 2 + index % 7 >= 4]
+    assert found.left_out == len(large) - 5
+    assert found.left_out_area_m2 == (sum(large) - 40) * CELL_M2
+
+
+def test_a_calm_or_unknown_map_has_no_hotspot(tmp_path: Path) -> None:
+    zones_path = write_zones(tmp_path / "zones.tif", np.ones((4, 4), int))
+    for name, value in (("calm", LOW), ("unknown", NODATA)):
+        write_rasters(tmp_path / name, np.full((4, 4), value, np.uint8))
+        assert find_hotspots(tmp_path / name, zones_path, ZONES, min_area_m2=1, at_most=5).found == ()
