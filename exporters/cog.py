@@ -35,8 +35,9 @@ INDEX_NOTE = "Susceptibility is an index relative to the model's sampling ratio,
 SYNTHETIC_NOTE = "Synthetic: made from synthetic inputs, says nothing about a real place."
 
 _BLOCK = 512
+_SMALL_BLOCK = 128  # of provenance.tif: the forcing grid is small, and blocks are written whole
 # Level 4 takes a third of the time of level 6 for files 4 % larger.
-_COMPRESSION = {"COMPRESS": "DEFLATE", "LEVEL": "4", "BLOCKSIZE": str(_BLOCK), "BIGTIFF": "IF_SAFER"}
+_COMPRESSION = {"COMPRESS": "DEFLATE", "LEVEL": "4", "BIGTIFF": "IF_SAFER"}
 
 
 class ProvenanceBand(NamedTuple):
@@ -224,8 +225,8 @@ def write_provenance(
         nodata=np.nan,
         interleave="pixel",
         tiled=True,
-        blockxsize=_BLOCK,
-        blockysize=_BLOCK,
+        blockxsize=_SMALL_BLOCK,
+        blockysize=_SMALL_BLOCK,
     ) as out:
         out.descriptions = tuple(names)
         out.units = tuple(band.unit for band in PROVENANCE_BANDS)
@@ -234,21 +235,21 @@ def write_provenance(
             block[cells[:, 0], cells[:, 1]] = values[band.name]
             out.write(block, number)
             out.update_tags(number, MEANING=band.meaning)
-    _refuse_cut_short(plain, shape, 4 * len(names))
+    _refuse_cut_short(plain, shape, 4 * len(names), _SMALL_BLOCK)
     # Codes and shares of windows are not to be averaged into something no cell said.
-    _to_cog(plain, path, "NEAREST", threads)
+    _to_cog(plain, path, "NEAREST", threads, _SMALL_BLOCK)
 
 
-def _refuse_cut_short(plain: Path, shape: tuple[int, int], cell_bytes: int) -> None:
+def _refuse_cut_short(plain: Path, shape: tuple[int, int], cell_bytes: int, block: int = _BLOCK) -> None:
     """Raise OSError where the disk filled up while GDAL closed a plain file, which only its log tells."""
-    expected = -(-shape[0] // _BLOCK) * -(-shape[1] // _BLOCK) * _BLOCK**2 * cell_bytes
+    expected = -(-shape[0] // block) * -(-shape[1] // block) * block**2 * cell_bytes
     found = plain.stat().st_size
     if found < expected:
         plain.unlink()
         raise OSError(f"{plain} holds {found} of at least {expected} B: is the disk full?")
 
 
-def _to_cog(plain: Path, path: Path, resampling: str, threads: int) -> None:
+def _to_cog(plain: Path, path: Path, resampling: str, threads: int, block: int = _BLOCK) -> None:
     """Turn a plain GeoTIFF into a COG, read it back, and remove the plain one."""
     try:
         rasterio.shutil.copy(
@@ -258,6 +259,7 @@ def _to_cog(plain: Path, path: Path, resampling: str, threads: int) -> None:
             PREDICTOR="YES" if resampling == "AVERAGE" else "NO",
             OVERVIEW_RESAMPLING=resampling,
             NUM_THREADS=str(threads),
+            BLOCKSIZE=str(block),
             **_COMPRESSION,
         )
         _read_back(plain, path)

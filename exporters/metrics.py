@@ -95,12 +95,12 @@ def _run_metrics(figures: Figures) -> Iterator[Metric]:
         success.add_metric([], figures.last_success)
         yield success
     if figures.last_duration:
-        duration = _gauge(
-            "refresh_duration_seconds", "Seconds of the newest successful refresh, by stage.", ["stage"]
-        )
+        duration = _gauge("refresh_duration_seconds", "Seconds of the newest successful refresh.")
+        duration.add_metric([], sum(figures.last_duration.values()))
+        stages = _gauge("refresh_stage_duration_seconds", "The same by stage.", ["stage"])
         for stage, seconds in figures.last_duration.items():
-            duration.add_metric([stage], seconds)
-        yield duration
+            stages.add_metric([stage], seconds)
+        yield from (duration, stages)
     if figures.build:
         build = InfoMetricFamily(f"{PREFIX}build", "Version of the service.", value=dict(figures.build))
         yield build

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from service.errors import ColluviumError, SettingsError
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.settings import Settings
-from service.workshop import ledger_path, lock_path
+from service.workshop import ledger_path, lock_path, open_bundle
 
 _CHILD_NICENESS = 10
 # The whole stop must take less than ten seconds: the child first, then the server.
@@ -41,31 +41,45 @@ class Children:
     def __init__(self, settings_path: Path) -> None:
         self._settings_path = settings_path
         self._one_at_a_time = threading.Lock()
+        self._starting = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def run(self, *arguments: str) -> int | None:
         """Run `colluvium ARGUMENTS -c SETTINGS` to its end and return its exit status."""
         with self._one_at_a_time:
-            if self._stopping:
-                return None
             command = [sys.executable, "-m", "service", *arguments, "-c", str(self._settings_path)]
-            self._child = subprocess.Popen(
-                command,
-                stdout=subprocess.DEVNULL,
-                # A terminal's Ctrl-C reaches the daemon alone, which then stops the child in order.
-                start_new_session=True,
-                preexec_fn=_lower_priority,
-            )
+            with self._starting:
+                if self._stopping:
+                    return None
+                self._child = subprocess.Popen(
+                    command,
+                    stdout=subprocess.DEVNULL,
+                    # A terminal's Ctrl-C reaches the daemon alone, which then stops the child in order.
+                    start_new_session=True,
+                )
+            # Not in the child between fork and exec: with threads about, code there may hang.
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, _CHILD_NICENESS)
             status = self._child.wait()
             self._child = None
             log.info("child ended", command=" ".join(arguments), status=status)
             return status
 
+    @contextmanager
+    def idle(self) -> Iterator[bool]:
+        """Keep children from starting while the block runs; False where one runs already."""
+        free = self._one_at_a_time.acquire(blocking=False)
+        try:
+            yield free and not self._stopping
+        finally:
+            if free:
+                self._one_at_a_time.release()
+
     def stop(self) -> None:
         """End the child, gently first, and start no other."""
-        self._stopping = True
-        child = self._child
+        with self._starting:
+            self._stopping = True
+            child = self._child
         if child is None:
             return
         child.terminate()
@@ -84,7 +98,7 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
     with exclusive(settings.data_dir / "daemon.lock", "colluvium run"):
         children = Children(settings_path)
         scheduler = _schedule(settings, children, clock)
-        app = create_app(settings, clock, bundle=_load_bundle(settings))
+        app = create_app(settings, clock, bundle=_load_bundle(settings, clock))
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -126,7 +140,10 @@ def _schedule(settings: Settings, children: Children, clock: Callable[[], dateti
         refresh()
 
     def deliver() -> None:
-        _deliver(settings, clock)
+        # A child that starts now would find the lock held, and its day would have to wait for the next hour.
+        with children.idle() as idle:
+            if idle:
+                _deliver(settings, clock)
 
     scheduler.add_job(start, id="start")
     scheduler.add_job(ingest, _cron("ingest", settings.schedule.ingest, settings), id="ingest")
@@ -157,14 +174,11 @@ def _deliver(settings: Settings, clock: Callable[[], datetime]) -> None:
         log.info("delivery waits", reason=str(error))
 
 
-def _load_bundle(settings: Settings) -> Bundle | None:
+def _load_bundle(settings: Settings, clock: Callable[[], datetime]) -> Bundle | None:
     """Load the bundle for /readyz; without one the daemon still serves what there is, and says so."""
     try:
-        return Bundle.load(settings.bundle.path)
+        with Ledger(ledger_path(settings), clock) as ledger:
+            return open_bundle(settings, ledger, workers=1, fall_back=True)[0]
     except ColluviumError as error:
         log.error("no bundle", reason=str(error))
         return None
-
-
-def _lower_priority() -> None:
-    os.nice(_CHILD_NICENESS)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from exporters.folder import FolderExporter
 
 from exporters.base import Exporter, ExportRefused, ExportUnavailable
-from service.ledger import Delivery, Ledger
+from exporters.folder import FolderExporter
+from service.ledger import Ledger
+from service.ledger_rows import Delivery
 from service.settings import Settings
 
 _LONGEST_WAIT = timedelta(hours=1)
@@ -22,18 +23,16 @@ def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
     return tuple(FolderExporter(exporter.name, exporter.path) for exporter in settings.exporters)
 
 
-def deliver_pending(
-    ledger: Ledger, exporters: Sequence[Exporter], now: datetime, *, wait: bool = True
-) -> int:
+def deliver_pending(ledger: Ledger, exporters: Sequence[Exporter], now: datetime) -> int:
     """Deliver what is pending and return how many entries were delivered.
 
-    An exporter that is unavailable keeps its place in the queue and is tried again later (sooner with
-    `wait` = False); one that refuses for good has that entry parked, counted and named in the log.
+    An exporter that is unavailable keeps its place in the queue and is tried again later; one that refuses
+    for good has that entry parked, counted and named in the log.
     """
     count = 0
     for exporter in exporters:
         for delivery in ledger.pending(exporter.name):
-            if wait and delivery.retry_at is not None and delivery.retry_at > now:
+            if delivery.retry_at is not None and delivery.retry_at > now:
                 break
             if not _deliver(ledger, exporter, delivery, now):
                 break
@@ -56,7 +55,10 @@ def _deliver(ledger: Ledger, exporter: Exporter, delivery: Delivery, now: dateti
         log.error("export parked", exporter=exporter.name, layer=layer.id, reason=str(error))
         ledger.delivery_failed(delivery, str(error), None)
         return True
-    except (ExportUnavailable, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, ExportUnavailable | OSError):
+            # A mistake of ours in one exporter must neither stop the others nor fail the refresh.
+            log.exception("export failed unexpectedly", exporter=exporter.name, layer=layer.id)
         wait = min(timedelta(minutes=2 ** min(delivery.attempts, 6)), _LONGEST_WAIT)
         log.warning("export waits", exporter=exporter.name, layer=layer.id, reason=str(error))
         ledger.delivery_failed(delivery, str(error), now + wait)

@@ -19,7 +19,10 @@ PROVIDER = "CPUExecutionProvider"
 def read_figures(settings: Settings, clock: Callable[[], datetime]) -> Figures:
     """Read all figures. Opens its own connections, so any thread may call it."""
     names = [exporter.name for exporter in settings.exporters]
-    with Ledger(ledger_path(settings), clock) as ledger, Archive(archive_path(settings), clock) as archive:
+    with (
+        Ledger(ledger_path(settings), clock, make=False) as ledger,
+        Archive(archive_path(settings), clock, make=False) as archive,
+    ):
         success = ledger.last_success()
         known = {item.feed: item for item in archive.feed_statistics()}
         feeds = []

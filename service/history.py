@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from service.bundle import Bundle
 from service.errors import InputError
 from service.files import replacing, replacing_folder, sha256_file
 from service.ledger import Ledger
-from service.manifest import MANIFEST_NAME
 from service.settings import Settings, parse_settings
 
 
@@ -27,14 +27,18 @@ class Recalled:
     notes: tuple[str, ...]
 
 
-def remember(ledger: Ledger, settings: Settings, settings_path: Path, stack_digest: str) -> None:
-    """Keep what is in force now, if it is not kept already."""
+def remember(
+    ledger: Ledger, settings: Settings, settings_path: Path, stack_digest: str, bundle: Bundle
+) -> None:
+    """Keep what is in force now, if it is not kept already. `bundle` is the one in use."""
     folder = settings.data_dir / "history"
     files = {
         "settings": settings_path,
         "zones": settings.zones.path if settings.zones else None,
         "mask": settings.mask.path if settings.mask else None,
         "reservoirs": settings.reservoirs.path if settings.reservoirs else None,
+        # Copied, not linked: it is the user's own file, and may be written over in place.
+        "dem": settings.grid.dem if settings.grid.extent is None else None,
     }
     for kind, path in files.items():
         if path is not None:
@@ -44,12 +48,11 @@ def remember(ledger: Ledger, settings: Settings, settings_path: Path, stack_dige
                 with replacing(kept) as temporary:
                     shutil.copyfile(path, temporary)
             ledger.remember_input(kind, digest, kept)
-    digest = sha256_file(settings.bundle.path / MANIFEST_NAME)
-    kept = folder / f"bundle-{digest[:16]}"
+    kept = folder / f"bundle-{bundle.digest[:16]}"
     if not kept.exists():
         with replacing_folder(kept) as temporary:
-            shutil.copytree(settings.bundle.path, temporary, dirs_exist_ok=True)
-    ledger.remember_input("bundle", digest, kept)
+            shutil.copytree(bundle.folder, temporary, dirs_exist_ok=True)
+    ledger.remember_input("bundle", bundle.digest, kept)
     kept = folder / f"stack-{stack_digest[:16]}.tif"
     if not kept.exists():
         _link(settings.stack_path, kept)
@@ -67,7 +70,10 @@ def recall(ledger: Ledger, settings: Settings, settings_path: Path, moment: date
     if found is not None:
         _, path, recorded = found
         text = _existing(path, "settings").read_text("utf-8")
-        settings = parse_settings(text, base=settings_path.resolve().parent, origin=str(path))
+        then = parse_settings(text, base=settings_path.resolve().parent, origin=str(path))
+        # Readings, ledger and state lie where they lie now, even if the data folder has moved since.
+        region = then.region.model_copy(update={"data_dir": settings.data_dir})
+        settings = then.model_copy(update={"region": region})
         if not recorded:
             notes.append(f"nothing was recorded by {moment.isoformat()}: the oldest known inputs were used")
     bundle = ledger.input_at("bundle", moment)
@@ -78,6 +84,10 @@ def recall(ledger: Ledger, settings: Settings, settings_path: Path, moment: date
     if stack is not None:
         factors = settings.factors.model_copy(update={"stack": _existing(stack[1], "factor stack")})
         settings = settings.model_copy(update={"factors": factors})
+    dem = ledger.input_at("dem", moment)
+    if dem is not None and settings.grid.dem is not None and settings.grid.extent is None:
+        grid = settings.grid.model_copy(update={"dem": _existing(dem[1], "DEM")})
+        settings = settings.model_copy(update={"grid": grid})
     for kind in ("zones", "mask", "reservoirs"):
         section_now = getattr(settings, kind)
         kept = ledger.input_at(kind, moment)

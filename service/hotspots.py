@@ -31,6 +31,7 @@ from service.region import Zone
 _HIGH = CLASS_LABELS.index("high") + 1
 _EIGHT = np.ones((3, 3), bool)
 _CODES = 65_536  # zone codes are uint16
+_STRIP_CELLS, _LEAST_ROWS = 2**24, 512  # about 0.3 GiB of labels and sums at the most
 
 Ints = npt.NDArray[np.int64]
 
@@ -52,7 +53,7 @@ def find_hotspots(
     min_area_m2: float,
     at_most: int,
     previous: Path | None = None,
-    strip_rows: int = 512,
+    strip_rows: int | None = None,
 ) -> Hotspots:
     """Find the hotspots of the layer whose rasters lie in `folder`.
 
@@ -64,6 +65,8 @@ def find_hotspots(
     earlier = previous / CLASSES if previous is not None else None
     with rasterio.open(folder / CLASSES) as classes:
         cell_area_m2 = abs(classes.transform.a * classes.transform.e)
+        # As tall as memory allows: outlines need no joining inside a strip.
+        strip_rows = strip_rows or max(_LEAST_ROWS, _STRIP_CELLS // classes.width)
         keep = _Largest(min_cells=min_area_m2 / cell_area_m2 - 1e-9, at_most=at_most)
         _trace(classes, folder / SUSCEPTIBILITY, zones_path, earlier, strip_rows, keep)
         kept = keep.result()
@@ -307,7 +310,7 @@ def _polygons(classes: Any, kept: Sequence[_Component], strip_rows: int) -> list
     for index, component in enumerate(kept, start=1):
         for row, number in component.pieces:
             strips[row].append((number, index))
-    parts: dict[int, list[shapely.Geometry]] = defaultdict(list)
+    outlines: list[tuple[int, list[list[tuple[float, float]]]]] = []
     for window in _strips(classes, strip_rows):
         pieces = strips.get(int(window.row_off))
         if not pieces:
@@ -325,5 +328,26 @@ def _polygons(classes: Any, kept: Sequence[_Component], strip_rows: int) -> list
         transform = Affine(whole.a, 0, left, 0, whole.e, top)
         # Rings of 8-connected shapes cross themselves at corners; 4-connected ones are valid as they come.
         for shape, value in shapes(part, mask=part > 0, connectivity=4, transform=transform):
-            parts[int(value)].append(shapely.geometry.shape(shape))
-    return [shapely.normalize(shapely.unary_union(parts[index])) for index in range(1, len(kept) + 1)]
+            outlines.append((int(value), shape["coordinates"]))
+    # Pieces of one strip meet at corners only, and make a valid multipolygon; across a seam they share sides.
+    return [
+        shapely.normalize(
+            geometry if len({row for row, _ in component.pieces}) == 1 else shapely.unary_union(geometry)
+        )
+        for geometry, component in zip(_multipolygons(outlines), kept, strict=True)
+    ]
+
+
+def _multipolygons(outlines: list[tuple[int, list[list[tuple[float, float]]]]]) -> list[shapely.Geometry]:
+    """Make one multipolygon of all outlines (shell, then holes) with the same number, in its order."""
+    if not outlines:
+        return []
+    outlines = sorted(outlines, key=lambda outline: outline[0])
+    rings = [np.asarray(ring) for _, polygon in outlines for ring in polygon]
+    ring_of = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    polygon_of = np.repeat(np.arange(len(outlines)), [len(polygon) for _, polygon in outlines])
+    polygons = shapely.polygons(
+        shapely.linearrings(np.concatenate(rings), indices=ring_of), indices=polygon_of
+    )
+    owners = np.unique([number for number, _ in outlines], return_inverse=True)[1]
+    return list(shapely.multipolygons(polygons, indices=owners))

@@ -9,143 +9,32 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 from exporters.layer import Layer, LayerStatus
 from service.errors import Outcome
+from service.ledger_rows import Act, Delivery, OutboxCount, Run, run_of
+from service.ledger_schema import MIGRATIONS
 from service.sqlite import open_database, transaction
 from service.stamps import from_stamp, to_stamp
 
-MIGRATIONS = (
-    """
-    CREATE TABLE run (
-        id INTEGER PRIMARY KEY,
-        kind TEXT NOT NULL,            -- refresh, replay
-        day TEXT,
-        lead INTEGER NOT NULL DEFAULT 0,
-        started_at TEXT NOT NULL,
-        ended_at TEXT,
-        outcome TEXT,
-        label TEXT,                    -- of the error, for the metric
-        reason TEXT,
-        layer_id TEXT,
-        cells INTEGER,
-        seconds TEXT                   -- JSON: stage -> seconds
-    );
-    CREATE INDEX run_by_day ON run (day, lead, id);
-    CREATE TABLE layer (
-        id TEXT PRIMARY KEY,
-        day TEXT NOT NULL,
-        lead INTEGER NOT NULL,
-        revision INTEGER NOT NULL,
-        digest TEXT NOT NULL,
-        issued_at TEXT NOT NULL,
-        withdrawn_at TEXT,
-        record TEXT NOT NULL,          -- the Layer as JSON, without hotspot geometries
-        basis TEXT NOT NULL,           -- JSON: digests of everything it was made from
-        UNIQUE (day, lead, revision)
-    );
-    CREATE TABLE journal (
-        id INTEGER PRIMARY KEY,
-        at TEXT NOT NULL,
-        act TEXT NOT NULL,
-        subject TEXT NOT NULL,
-        by_whom TEXT NOT NULL,
-        reason TEXT NOT NULL
-    );
-    CREATE TRIGGER journal_keeps BEFORE UPDATE ON journal
-        BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-    CREATE TRIGGER journal_stays BEFORE DELETE ON journal
-        BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-    CREATE TABLE outbox (
-        id INTEGER PRIMARY KEY,
-        exporter TEXT NOT NULL,
-        layer_id TEXT NOT NULL,
-        act TEXT NOT NULL,             -- deliver, withdraw
-        created_at TEXT NOT NULL,
-        state TEXT NOT NULL,           -- pending, delivered, parked
-        attempts INTEGER NOT NULL DEFAULT 0,
-        errors INTEGER NOT NULL DEFAULT 0,
-        last_error TEXT,
-        retry_at TEXT,
-        ended_at TEXT
-    );
-    CREATE INDEX outbox_by_state ON outbox (exporter, state, id);
-    CREATE TABLE input_version (
-        id INTEGER PRIMARY KEY,
-        kind TEXT NOT NULL,            -- settings, zones, mask, reservoirs, bundle, stack
-        digest TEXT NOT NULL,
-        since TEXT NOT NULL,
-        path TEXT NOT NULL
-    );
-    """,
-)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One attempt, ended or not."""
-
-    id: int
-    kind: str
-    day: date | None
-    lead: int
-    started_at: datetime
-    ended_at: datetime | None
-    outcome: Outcome | None
-    label: str | None
-    reason: str | None
-    layer_id: str | None
-    cells: int | None
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Act:
-    """One human act."""
-
-    id: int
-    at: datetime
-    act: str
-    subject: str
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One entry of the outbox."""
-
-    id: int
-    exporter: str
-    layer_id: str
-    act: Literal["deliver", "withdraw"]
-    attempts: int
-    retry_at: datetime | None
-
-
-@dataclass(frozen=True)
-class OutboxCount:
-    """The outbox of one exporter in figures."""
-
-    exporter: str
-    pending: int
-    parked: int
-    attempts: int
-    errors: int
-    last_error: str | None
+_LAYER = "SELECT record, withdrawn_at FROM layer a"
 
 
 class Ledger:
-    """ledger.sqlite. One object for one thread; a daemon's API opens its own."""
+    """ledger.sqlite. One object for one thread; a daemon's API opens its own.
 
-    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
+    Paths are kept relative to the ledger's own folder, so that a data folder may be moved, or mounted
+    elsewhere, with all that is in it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], datetime], *, make: bool = True) -> None:
+        """Open the ledger; `make` = False is for those who only look, and makes no file."""
         self.path = path
         self.clock = clock
-        self._db = open_database(path, MIGRATIONS, "ledger")
+        self._db = open_database(path, MIGRATIONS, "ledger", make=make)
         self._db.row_factory = sqlite3.Row
 
     def __enter__(self) -> Self:
@@ -210,26 +99,25 @@ class Ledger:
         )
         return cursor.rowcount
 
-    def runs(self, limit: int = 50) -> list[Run]:
-        """Return the newest runs, newest first."""
-        rows = self._db.execute("SELECT * FROM run ORDER BY id DESC LIMIT ?", (limit,))
-        return [_run(row) for row in rows]
-
-    def last_run(self, day: date, lead: int = 0) -> Run | None:
-        """Return the newest refresh of a day."""
-        row = self._db.execute(
-            "SELECT * FROM run WHERE kind = 'refresh' AND day = ? AND lead = ? ORDER BY id DESC LIMIT 1",
-            (day.isoformat(), lead),
-        ).fetchone()
-        return _run(row) if row else None
+    def runs(self, limit: int = 50, kind: str | None = None) -> list[Run]:
+        """Return the newest runs (of one kind: refresh, replay), newest first."""
+        rows = self._db.execute(
+            "SELECT * FROM run WHERE ? IS NULL OR kind = ? ORDER BY id DESC LIMIT ?", (kind, kind, limit)
+        )
+        return [run_of(row) for row in rows]
 
     def last_success(self) -> Run | None:
-        """Return the newest refresh that ended published or unchanged."""
+        """Return the newest refresh of the newest day shown that ended published or unchanged.
+
+        A backfill of older days says nothing about whether the map is being kept.
+        """
+        latest = self.latest()
         row = self._db.execute(
             "SELECT * FROM run WHERE kind = 'refresh' AND outcome IN ('published', 'unchanged')"
-            " ORDER BY id DESC LIMIT 1"
+            " AND day = ? AND lead = 0 ORDER BY id DESC LIMIT 1",
+            (latest.day.isoformat() if latest else None,),
         ).fetchone()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def outcome_counts(self) -> dict[Outcome, int]:
         """Count refreshes by outcome; every outcome is there, from zero."""
@@ -251,7 +139,7 @@ class Ledger:
 
     def add_layer(self, layer: Layer, basis: dict[str, str], exporters: Sequence[str]) -> None:
         """Record a layer and put it in the outbox of every exporter. Call inside a transaction."""
-        record = layer.model_dump(mode="json", exclude={"hotspots"})
+        record = layer.model_dump(mode="json", exclude={"hotspots"}) | {"folder": self._kept(layer.folder)}
         self._db.execute(
             "INSERT INTO layer (id, day, lead, revision, digest, issued_at, record, basis)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -273,8 +161,7 @@ class Ledger:
         withdrawn = layer.model_copy(update={"status": LayerStatus.WITHDRAWN})
         with self.transaction():
             self._db.execute(
-                "UPDATE layer SET withdrawn_at = ?, record = json_set(record, '$.status', 'withdrawn')"
-                " WHERE id = ?",
+                "UPDATE layer SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL",
                 (self._now(), layer.id),
             )
             self._write_act("withdraw", layer.id, by, reason)
@@ -283,8 +170,7 @@ class Ledger:
 
     def layer(self, identity: str) -> Layer | None:
         """Return one layer by id."""
-        row = self._db.execute("SELECT record FROM layer WHERE id = ?", (identity,)).fetchone()
-        return _layer(row["record"]) if row else None
+        return self._one_layer(f"{_LAYER} WHERE id = ?", (identity,))
 
     def basis(self, identity: str) -> dict[str, str]:
         """Return the digests of everything a layer was made from."""
@@ -293,12 +179,11 @@ class Ledger:
 
     def newest_revision(self, day: date, lead: int = 0, as_of: datetime | None = None) -> Layer | None:
         """Return the newest revision of a day, withdrawn or not."""
-        row = self._db.execute(
-            "SELECT record FROM layer WHERE day = ? AND lead = ? AND issued_at <= ?"
-            " ORDER BY revision DESC LIMIT 1",
+        return self._one_layer(
+            f"{_LAYER} WHERE day = ? AND lead = ? AND issued_at <= ? ORDER BY revision DESC LIMIT 1",
             (day.isoformat(), lead, _bound(as_of)),
-        ).fetchone()
-        return _layer(row["record"]) if row else None
+            as_of,
+        )
 
     def current(self, day: date, lead: int = 0, as_of: datetime | None = None) -> Layer | None:
         """Return the layer shown for a day: its newest revision, unless that was withdrawn."""
@@ -307,27 +192,44 @@ class Ledger:
 
     def latest(self, *, before: date | None = None, as_of: datetime | None = None) -> Layer | None:
         """Return the newest nowcast shown (lead 0, not withdrawn), of a day before `before` if given."""
-        row = self._db.execute(
-            "SELECT a.record FROM layer a WHERE a.lead = 0 AND a.withdrawn_at IS NULL AND a.day < ?"
+        bound = _bound(as_of)
+        return self._one_layer(
+            f"{_LAYER} WHERE a.lead = 0 AND (a.withdrawn_at IS NULL OR a.withdrawn_at > ?) AND a.day < ?"  # noqa: S608
             " AND a.issued_at <= ? AND NOT EXISTS (SELECT 1 FROM layer b WHERE b.day = a.day"
             " AND b.lead = a.lead AND b.revision > a.revision AND b.issued_at <= ?)"
             " ORDER BY a.day DESC LIMIT 1",
-            (before.isoformat() if before else "9999", _bound(as_of), _bound(as_of)),
-        ).fetchone()
-        return _layer(row["record"]) if row else None
-
-    def layers(self, since: date | None = None, until: date | None = None) -> list[Layer]:
-        """Return all revisions of all days, oldest day first."""
-        rows = self._db.execute(
-            "SELECT record FROM layer WHERE day >= ? AND day <= ? ORDER BY day, lead, revision",
-            (since.isoformat() if since else "0000", until.isoformat() if until else "9999"),
+            (bound, before.isoformat() if before else "9999", bound, bound),
+            as_of,
         )
-        return [_layer(row["record"]) for row in rows]
+
+    def layers(
+        self, since: date | None = None, until: date | None = None, *, withdrawn_only: bool = False
+    ) -> list[Layer]:
+        """Return all revisions of all days (or those withdrawn), oldest day first."""
+        rows = self._db.execute(
+            f"{_LAYER} WHERE day >= ? AND day <= ? AND (withdrawn_at IS NOT NULL OR NOT ?)"
+            " ORDER BY day, lead, revision",
+            (since.isoformat() if since else "0000", until.isoformat() if until else "9999", withdrawn_only),
+        )
+        return [self._layer(row) for row in rows]
+
+    def first_day(self) -> date | None:
+        """Return the oldest day that ever had a layer."""
+        row = self._db.execute("SELECT min(day) FROM layer").fetchone()
+        return date.fromisoformat(row[0]) if row[0] else None
+
+    def is_withdrawn(self, day: date, digest: str, lead: int = 0) -> bool:
+        """Tell whether a layer of that day that was made from the same inputs was withdrawn."""
+        row = self._db.execute(
+            "SELECT 1 FROM layer WHERE day = ? AND lead = ? AND digest = ? AND withdrawn_at IS NOT NULL",
+            (day.isoformat(), lead, digest),
+        ).fetchone()
+        return row is not None
 
     def folders(self) -> set[str]:
         """Return the folder of every recorded layer."""
         rows = self._db.execute("SELECT json_extract(record, '$.folder') FROM layer")
-        return {str(row[0]) for row in rows}
+        return {str(self._place(row[0])) for row in rows}
 
     # --- human acts ---
 
@@ -424,7 +326,7 @@ class Ledger:
         if row is None or row["digest"] != digest:
             self._db.execute(
                 "INSERT INTO input_version (kind, digest, since, path) VALUES (?, ?, ?, ?)",
-                (kind, digest, self._now(), str(path)),
+                (kind, digest, self._now(), self._kept(path)),
             )
 
     def input_at(self, kind: str, moment: datetime) -> tuple[str, Path, bool] | None:
@@ -436,10 +338,30 @@ class Ledger:
                 (kind, bound),
             ).fetchone()
             if row is not None:
-                return row["digest"], Path(row["path"]), order == "DESC"
+                return row["digest"], self._place(row["path"]), order == "DESC"
         return None
 
     # --- helpers ---
+
+    def _kept(self, path: Path) -> str:
+        root = self.path.parent
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def _place(self, kept: str) -> Path:
+        return self.path.parent / kept
+
+    def _one_layer(
+        self, sql: str, parameters: tuple[object, ...], as_of: datetime | None = None
+    ) -> Layer | None:
+        row = self._db.execute(sql, parameters).fetchone()
+        return self._layer(row, as_of) if row else None
+
+    def _layer(self, row: sqlite3.Row, as_of: datetime | None = None) -> Layer:
+        """Return a layer as it stood: a withdrawal after `as_of` had not happened yet."""
+        layer = Layer.model_validate_json(row["record"])
+        withdrawn = row["withdrawn_at"] is not None and row["withdrawn_at"] <= _bound(as_of)
+        status = LayerStatus.WITHDRAWN if withdrawn else layer.status
+        return layer.model_copy(update={"folder": self._place(str(layer.folder)), "status": status})
 
     def _now(self) -> str:
         return to_stamp(self.clock())
@@ -459,24 +381,3 @@ class Ledger:
 
 def _bound(as_of: datetime | None) -> str:
     return to_stamp(as_of) if as_of else "9999"
-
-
-def _layer(record: str) -> Layer:
-    return Layer.model_validate_json(record)
-
-
-def _run(row: Any) -> Run:
-    return Run(
-        id=row["id"],
-        kind=row["kind"],
-        day=date.fromisoformat(row["day"]) if row["day"] else None,
-        lead=row["lead"],
-        started_at=from_stamp(row["started_at"]),
-        ended_at=from_stamp(row["ended_at"]) if row["ended_at"] else None,
-        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
-        label=row["label"],
-        reason=row["reason"],
-        layer_id=row["layer_id"],
-        cells=row["cells"],
-        seconds=json.loads(row["seconds"] or "{}"),
-    )

@@ -99,10 +99,11 @@ class Readings:
 class Archive:
     """readings.sqlite. One object for one thread."""
 
-    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now, *, make: bool = True) -> None:
+        """Open the archive; `make` = False is for those who only look, and makes no file."""
         self.path = path
         self.clock = clock
-        self._db = open_database(path, MIGRATIONS, "archive of readings")
+        self._db = open_database(path, MIGRATIONS, "archive of readings", make=make)
         self._numbers: dict[tuple[str, str, str], int] = {}
         self.log = FeedLog(self._db)
 

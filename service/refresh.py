@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,17 @@ import shapely
 from exporters.cog import LayerTags, LayerWriter, write_provenance
 from exporters.geopackage import write_areas
 from exporters.layer import Layer, LayerStatus, ZoneArea
-from exporters.stac import COLLECTION, write_collection, write_item
+from exporters.stac import write_item
 from service.areas import AreaCounter, class_area_changes, zone_areas
 from service.delivery import deliver_pending
+from service.display import show_latest
 from service.errors import HeldError, Outcome, UsageError
-from service.files import digest_of, replacing, replacing_folder, write_json
+from service.files import digest_of, replacing_folder
 from service.hotspots import Hotspots, find_hotspots
 from service.inference import RangeShares, susceptibility_strips, training_range_shares
-from service.ledger import Ledger
 from service.manifest import Manifest
 from service.sequences import WindowSet, build_windows
+from service.settings import RegionSettings
 from service.workshop import Workshop
 
 # A caller is told each stage as it begins; the order is the order of the work.
@@ -70,10 +71,11 @@ class Refreshed:
         }
 
 
-def refresh(shop: Workshop, day: date | None, stages: Stages) -> Refreshed:
+def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool = True) -> Refreshed:
     """Make the layer of a day (None: the newest whose window is complete) and publish it.
 
     With `shop.as_of` set, rebuild it as it would have been made then, under replays/, and publish nothing.
+    A withdrawn day is published again only where a person names it (`by_hand`), and with other inputs.
     The caller holds the region's lock and records how it ended (service.runs).
     """
     replay = shop.as_of is not None
@@ -81,14 +83,14 @@ def refresh(shop: Workshop, day: date | None, stages: Stages) -> Refreshed:
         chosen = day or default_day(shop)
         _refuse_future(shop, chosen)
         if not replay:
-            _refuse_held(shop, chosen, explicit=day is not None)
+            _refuse_held(shop, chosen, by_hand=by_hand and day is not None)
         windows = _windows(shop, chosen)
         _refuse_empty(shop, windows)
     digest = _digest(shop, windows)
     shown = shop.ledger.newest_revision(chosen, as_of=shop.as_of)
+    if not replay and shop.ledger.is_withdrawn(chosen, digest):
+        raise HeldError(f"the layer of {chosen} with these inputs was withdrawn, and they have not changed")
     if shown is not None and shown.digest == digest and not replay:
-        if shown.status == LayerStatus.WITHDRAWN:
-            raise HeldError(f"{shown.id} was withdrawn, and its inputs have not changed since")
         with stages("exporters"):
             deliver_pending(shop.ledger, shop.exporters, shop.clock())
         return Refreshed(Outcome.UNCHANGED, chosen, shown, seconds=stages.seconds)
@@ -114,9 +116,8 @@ def refresh(shop: Workshop, day: date | None, stages: Stages) -> Refreshed:
             write_item(layer, folder / "item.json")
     if replay:
         return Refreshed(Outcome.UNCHANGED, chosen, layer, replay=True, seconds=stages.seconds)
-    with stages("ledger"), shop.ledger.transaction():
-        names = [exporter.name for exporter in shop.exporters]
-        shop.ledger.add_layer(layer, _basis(shop, windows), names)
+    with stages("ledger"):
+        _record(shop, layer, _basis(shop, windows), shown)
     with stages("latest"):
         show_latest(shop.settings.data_dir, shop.ledger)
     with stages("exporters"):
@@ -175,13 +176,31 @@ def _refuse_future(shop: Workshop, day: date) -> None:
         )
 
 
-def _refuse_held(shop: Workshop, day: date, *, explicit: bool) -> None:
+def _refuse_held(shop: Workshop, day: date, *, by_hand: bool) -> None:
+    _refuse_hold(shop)
+    newest = shop.ledger.newest_revision(day)
+    if newest is not None and newest.status == LayerStatus.WITHDRAWN and not by_hand:
+        raise HeldError(f"{newest.id} was withdrawn; publish that day again with 'refresh --day {day}'")
+
+
+def _refuse_hold(shop: Workshop) -> None:
     hold = shop.ledger.hold()
     if hold is not None:
         raise HeldError(f"publication is held by {hold.by} since {hold.at:%Y-%m-%d %H:%M} UTC: {hold.reason}")
-    newest = shop.ledger.newest_revision(day)
-    if newest is not None and newest.status == LayerStatus.WITHDRAWN and not explicit:
-        raise HeldError(f"{newest.id} was withdrawn; publish that day again with 'refresh --day {day}'")
+
+
+def _record(shop: Workshop, layer: Layer, basis: dict[str, str], shown: Layer | None) -> None:
+    """Write the layer to the ledger, unless a person decided otherwise while it was made."""
+    try:
+        with shop.ledger.transaction():
+            _refuse_hold(shop)
+            newest = shop.ledger.newest_revision(layer.day)
+            if newest is not None and newest != shown:
+                raise HeldError(f"{newest.id} was withdrawn while {layer.id} was made; it is not published")
+            shop.ledger.add_layer(layer, basis, [exporter.name for exporter in shop.exporters])
+    except HeldError:
+        shutil.rmtree(layer.folder)
+        raise
 
 
 def _refuse_empty(shop: Workshop, windows: WindowSet) -> None:
@@ -208,8 +227,14 @@ def _basis(shop: Workshop, windows: WindowSet) -> dict[str, str]:
         "windows": windows.digest,
         "hotspots": digest_of(shop.settings.hotspots.model_dump()),
         "coverage": digest_of(shop.settings.forcing.min_coverage),
+        "region": _region_digest(shop.settings.region),
         **_fixed_basis(shop),
     }
+
+
+def _region_digest(region: RegionSettings) -> str:
+    """What the layer says of the region on its face: a map that forgot to say "synthetic" is made again."""
+    return digest_of(region.id, region.timezone, region.synthetic, region.attribution)
 
 
 def _fixed_basis(shop: Workshop) -> dict[str, str]:
@@ -227,7 +252,7 @@ def _fixed_basis(shop: Workshop) -> dict[str, str]:
 def _destination(shop: Workshop, day: date, digest: str) -> Path:
     """A folder that does not exist yet: finished folders are never rewritten."""
     if shop.as_of is not None:
-        moment = shop.as_of.strftime("%Y%m%dT%H%M%SZ")
+        moment = shop.as_of.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         parent = shop.settings.data_dir / "replays" / f"{day}-l0-asof-{moment}"
         shutil.rmtree(parent / digest[:16], ignore_errors=True)
         return parent / digest[:16]
@@ -373,36 +398,6 @@ def _layer(
 
 def _zone_shapes(shop: Workshop) -> list[tuple[str, str, bytes]]:
     return [(zone.id, zone.name, shapely.to_wkb(zone.geometry, byte_order=1)) for zone in shop.region.zones]
-
-
-def show_latest(data_dir: Path, ledger: Ledger) -> None:
-    """Bring latest.json in line with the ledger; last of all, because readers follow it."""
-    latest = ledger.latest()
-    path = data_dir / "latest.json"
-    if latest is None:
-        path.unlink(missing_ok=True)
-        return
-    write_json(
-        path,
-        {
-            "layer": latest.id,
-            "day": latest.day.isoformat(),
-            "status": latest.status.value,
-            "data_until": latest.data_until.isoformat(),
-            "issued_at": latest.issued_at.isoformat(),
-            "path": str(latest.folder.relative_to(data_dir)),
-        },
-    )
-
-
-def list_layers(data_dir: Path, ledger: Ledger) -> None:
-    """Write the STAC collection of the layers on display; once a run, since it lists all of them."""
-    path = data_dir / "layers" / COLLECTION
-    if ledger.latest() is None:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as temporary:
-        write_collection(temporary, ledger.layers())
 
 
 def archive_variables(manifest: Manifest) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from exporters.layer import LayerStatus
+from service.display import list_layers, mark_withdrawn, show_latest
 from service.errors import (
     ColluviumError,
     HeldError,
@@ -24,7 +25,7 @@ from service.files import remove_leftovers
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
-from service.refresh import OnStage, Refreshed, Stages, archive_variables, list_layers, refresh, show_latest
+from service.refresh import OnStage, Refreshed, Stages, archive_variables, refresh
 from service.settings import Settings
 from service.surfaces import SurfaceStore, prune
 from service.workshop import Workshop, ledger_path, lock_path, open_workshop
@@ -45,6 +46,7 @@ def run_days(
     purpose: str,
     clock: Callable[[], datetime],
     as_of: datetime | None = None,
+    by_hand: bool = True,
     on_state: ProgressCallback | None = None,
     on_day: ProgressCallback | None = None,
     on_stage: OnStage = lambda _: None,
@@ -53,6 +55,7 @@ def run_days(
 
     A day that fails is recorded and does not stop the next; a request to stop ends the run after recording
     the day in hand as abandoned. Errors before the first day come back as one Refreshed without a day.
+    Withdrawn days are published again only `by_hand`: where a person named the day.
     """
     kind = "refresh" if as_of is None else "replay"
     results: list[Refreshed] = []
@@ -65,7 +68,7 @@ def run_days(
                 ) as shop:
                     days = choose(shop)
                     for number, day in enumerate(days):
-                        results.append(attempt(shop, day, on_stage=on_stage))
+                        results.append(attempt(shop, day, by_hand=by_hand, on_stage=on_stage))
                         if on_day is not None:
                             on_day(number + 1, len(days))
                         if results[-1].outcome == Outcome.ABANDONED:
@@ -73,18 +76,19 @@ def run_days(
                 list_layers(settings.data_dir, ledger)
                 prune_surfaces(settings)
         except (ColluviumError, OSError, KeyboardInterrupt) as error:
-            run = ledger.start_run(kind, None)
-            results.append(_ended(ledger, run, None, error, {}))
+            results.append(_ended(ledger, None, None, error, {}, kind))
     return results
 
 
-def attempt(shop: Workshop, day: date | None, *, on_stage: OnStage = lambda _: None) -> Refreshed:
+def attempt(
+    shop: Workshop, day: date | None, *, by_hand: bool = True, on_stage: OnStage = lambda _: None
+) -> Refreshed:
     """Refresh one day, and write to the ledger how it ended. Raises only on errors of our own making."""
     kind = "refresh" if shop.as_of is None else "replay"
     run = shop.ledger.start_run(kind, day)
     stages = Stages(on_stage)
     try:
-        result = refresh(shop, day, stages)
+        result = refresh(shop, day, stages, by_hand=by_hand)
     except BaseException as error:
         ended = _ended(shop.ledger, run, day, error, stages.seconds)
         if not isinstance(error, ColluviumError | OSError | KeyboardInterrupt) and not is_disk_full(error):
@@ -104,15 +108,25 @@ def attempt(shop: Workshop, day: date | None, *, on_stage: OnStage = lambda _: N
 def sweep(settings: Settings, ledger: Ledger) -> None:
     """Put right what a killed run left: open rows, half files, layers that were never recorded.
 
-    Only the holder of the lock may call this.
+    Only the holder of the lock may call this. Raises StorageError where the ledger does not know several
+    layers: a kill leaves one at the most, so the ledger is then not the one that belongs to them.
     """
     dead = ledger.close_dead_runs()
-    removed = remove_leftovers(settings.data_dir) if settings.data_dir.exists() else 0
+    # A withdrawal writes its files inside a transaction, and so they are none of these leftovers.
+    with ledger.transaction():
+        removed = remove_leftovers(settings.data_dir)
     recorded = ledger.folders()
-    for folder in (settings.data_dir / "layers").glob("*/*"):
-        if str(folder) not in recorded:
-            shutil.rmtree(folder)
-            removed += 1
+    layers = settings.data_dir / "layers"
+    orphans = [path for path in layers.glob("*/*") if path.is_dir() and str(path) not in recorded]
+    if len(orphans) > 1:
+        raise StorageError(
+            f"{len(orphans)} layers in {layers} are not in the ledger {ledger.path}, which was lost or "
+            "replaced; either restore it from a backup or move that folder aside"
+        )
+    for folder in orphans:
+        shutil.rmtree(folder)
+        removed += 1
+    mark_withdrawn(ledger)
     show_latest(settings.data_dir, ledger)
     list_layers(settings.data_dir, ledger)
     if dead or removed:
@@ -138,7 +152,7 @@ def catch_up_days(shop: Workshop) -> list[date | None]:
     newest = [shop.archive.newest_day(variable) for variable in archive_variables(shop.bundle.manifest)]
     lag = timedelta(days=shop.bundle.manifest.lag_days)
     reached = min((day for day in newest if day is not None), default=latest.day) + lag
-    first = max(horizon, min(latest.day, _first_day(shop)))
+    first = max(horizon, shop.ledger.first_day() or latest.day)
     days: list[date | None] = []
     for offset in range((shop.today - first).days + 1):
         day = first + timedelta(days=offset)
@@ -167,13 +181,13 @@ def overall(results: Iterable[Refreshed]) -> Outcome:
     return Outcome.UNCHANGED
 
 
-def _first_day(shop: Workshop) -> date:
-    layers = shop.ledger.layers()
-    return layers[0].day if layers else shop.today
-
-
 def _ended(
-    ledger: Ledger, run: int, day: date | None, error: BaseException, seconds: dict[str, float]
+    ledger: Ledger,
+    run: int | None,
+    day: date | None,
+    error: BaseException,
+    seconds: dict[str, float],
+    kind: str = "refresh",
 ) -> Refreshed:
     outcome, label = policy_of(error)
     reason = str(error) or type(error).__name__
@@ -185,6 +199,7 @@ def _ended(
     level("run ended", outcome=outcome.value, day=str(day) if day else None, reason=reason)
     # On a full disk the ledger may be unwritable too; the sweep of the next run closes the row.
     with contextlib.suppress(StorageError, OSError):
+        run = ledger.start_run(kind, day) if run is None else run
         ledger.end_run(run, outcome, day=day, label=label, reason=reason, seconds=seconds)
     return Refreshed(outcome, day, reason=reason, seconds=seconds)
 

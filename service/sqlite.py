@@ -39,7 +39,7 @@ class Database(sqlite3.Connection):
             raise _explained(error, self.path) from error
 
 
-def open_database(path: Path, migrations: Sequence[str], name: str) -> Database:
+def open_database(path: Path, migrations: Sequence[str], name: str, *, make: bool = True) -> Database:
     """Open a SQLite file, make it where it is missing, and bring its schema up to date.
 
     WAL; synchronous=FULL, so that what was committed survives a power cut; foreign keys enforced; waits 30 s
@@ -47,13 +47,21 @@ def open_database(path: Path, migrations: Sequence[str], name: str) -> Database:
     once, in a transaction. `name` is what messages call it ("ledger"). The connection is in autocommit mode
     and belongs to the thread that opened it.
 
+    With `make` = False a missing file is not made: who only looks finds an empty database, in memory.
+
     Raises StorageError where the file cannot be opened or made, is not a database, or was written by a
     newer version of the program.
     """
+    in_memory = not make and not path.exists()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, factory=Database, cached_statements=256
+            ":memory:" if in_memory else path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            factory=Database,
+            cached_statements=256,
         )
     except (OSError, sqlite3.Error) as error:
         raise StorageError(
@@ -61,7 +69,8 @@ def open_database(path: Path, migrations: Sequence[str], name: str) -> Database:
         ) from error
     database.path = path
     try:
-        _prepare(database)
+        if not in_memory:
+            _prepare(database)
         _migrate(database, migrations, name)
     except BaseException:
         database.close()

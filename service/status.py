@@ -7,7 +7,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from exporters.layer import Layer, LayerStatus
-from service.ledger import Ledger, OutboxCount, Run
+from service.ledger import Ledger
+from service.ledger_rows import OutboxCount, Run
 from service.readings import Archive
 from service.settings import Settings
 from service.workshop import archive_path, ledger_path
@@ -133,8 +134,8 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
     """Read the report from ledger and archive; works beside a running daemon."""
     today = now.astimezone(settings.timezone).date()
     with (
-        Ledger(ledger_path(settings), lambda: now) as ledger,
-        Archive(archive_path(settings), lambda: now) as archive,
+        Ledger(ledger_path(settings), lambda: now, make=False) as ledger,
+        Archive(archive_path(settings), lambda: now, make=False) as archive,
     ):
         known = {item.feed: item for item in archive.feed_statistics()}
         feeds = []
@@ -153,7 +154,7 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
                 )
             )
         hold = ledger.hold()
-        runs = ledger.runs(1)
+        runs = ledger.runs(1, "refresh")
         return StatusReport(
             region=settings.region.id,
             name=settings.region.name,

@@ -66,8 +66,8 @@ class Workshop:
 
     @property
     def today(self) -> date:
-        """The calendar day in the region's time zone."""
-        return self.clock().astimezone(self.settings.timezone).date()
+        """The calendar day in the region's time zone; in a replay, that of its moment."""
+        return (self.as_of or self.clock()).astimezone(self.settings.timezone).date()
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -108,12 +108,12 @@ def open_workshop(
     with ExitStack() as stack:
         region = open_region(settings)
         factors = stack.enter_context(_open_stack(settings, region))
-        bundle, refusal = _open_bundle(settings, ledger, workers, fall_back=as_of is None)
+        bundle, refusal = open_bundle(settings, ledger, workers, fall_back=as_of is None)
         if refusal is not None:
             notes.append(refusal)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
-        if as_of is None and refusal is None:
-            remember(ledger, settings, settings_path, factors.digest)
+        if as_of is None:
+            remember(ledger, settings, settings_path, factors.digest, bundle)
         state = open_or_build_state(
             region,
             factors,
@@ -155,10 +155,13 @@ def _open_stack(settings: Settings, region: Region) -> FactorStack:
     return FactorStack.open(settings.stack_path, region.grid)
 
 
-def _open_bundle(
+def open_bundle(
     settings: Settings, ledger: Ledger, workers: int, *, fall_back: bool
 ) -> tuple[Bundle, str | None]:
-    """Load the bundle of the settings, or the one in use where that is refused."""
+    """Load the bundle of the settings, or (`fall_back`) the one in use where that is refused, and say why.
+
+    Raises BundleError where neither can be used.
+    """
     try:
         bundle = Bundle.load(settings.bundle.path, workers=workers)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from exporters.picture import class_picture
-from fastapi import FastAPI, Query, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
 from exporters.layer import Layer
 from exporters.metrics import ServiceCollector
+from exporters.picture import class_picture
 from service.api.page import render_page
 from service.bundle import Bundle
+from service.errors import ColluviumError
 from service.figures import read_figures
 from service.ledger import Ledger
 from service.settings import Settings
@@ -49,8 +52,12 @@ def create_app(
     registry.register(ServiceCollector(lambda: read_figures(settings, clock)))
     app = FastAPI(title=f"Colluvium: {settings.region.name}", docs_url=None, redoc_url=None)
 
+    def get(path: str, **options: Any) -> Callable[[Any], Any]:
+        # GDAL and caches ask for the head first.
+        return app.api_route(path, methods=["GET", "HEAD"], **options)
+
     def latest() -> Layer | None:
-        with Ledger(ledger_path(settings), clock) as ledger:
+        with Ledger(ledger_path(settings), clock, make=False) as ledger:
             return ledger.latest()
 
     @app.middleware("http")
@@ -60,12 +67,25 @@ def create_app(
             response.headers.setdefault(name, value)
         return response
 
-    @app.get("/healthz")
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def misunderstood(_: Request, error: RequestValidationError) -> JSONResponse:
+        told = (f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
+        return _problem(422, "; ".join(told))
+
+    @app.exception_handler(ColluviumError)
+    def unavailable(_: Request, error: ColluviumError) -> JSONResponse:
+        return _problem(503, str(error))
+
+    @get("/healthz")
     def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @get("/readyz")
     def readyz() -> JSONResponse:
         """A layer is being served and the bundle is loaded."""
         layer = latest()
@@ -78,44 +98,51 @@ def create_app(
             return JSONResponse({"status": "not ready", "missing": missing}, status_code=503)
         return JSONResponse({"status": "ready", "layer": layer.id if layer else None})
 
-    @app.get("/metrics")
+    @get("/metrics")
     def metrics() -> Response:
         """Prometheus metrics, read from the ledger at each scrape."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/status")
+    @get("/status")
     def status() -> dict[str, Any]:
         """What `colluvium status --json` prints."""
         return read_status(settings, clock()).to_json()
 
-    @app.get("/latest")
+    @get("/latest")
     def latest_item() -> Response:
-        """The newest layer's STAC item."""
-        layer = latest()
-        if layer is None:
-            return _no_layer()
-        return FileResponse(layer.folder / "item.json", media_type=FILES["item.json"])
+        """Lead to the newest layer's STAC item, whose links are relative to its own place."""
+        return RedirectResponse("latest/item.json")
 
-    @app.get("/latest/{name}")
-    def latest_file(name: str) -> Response:
+    @get("/latest/{name}")
+    def latest_file(request: Request, name: str) -> Response:
         """A file of the newest layer, with range requests."""
         layer = latest()
         if layer is None:
             return _no_layer()
         if name not in FILES:
             return _problem(404, f"a layer has no file {name!r}; it has {', '.join(FILES)}")
-        return FileResponse(layer.folder / name, media_type=FILES[name], filename=f"{layer.id}-{name}")
+        path = layer.folder / name
+        if not path.is_file():
+            return _problem(503, f"{layer.id} has lost its {name}; restore {layer.folder} from a backup")
+        headers = {"ETag": f'"{layer.id}-{layer.digest[:16]}-{name}"', "Cache-Control": "no-cache"}
+        if _has_it_already(request, headers):
+            return Response(status_code=304, headers=headers)
+        filename = f"{layer.id}-{name}"
+        return FileResponse(path, media_type=FILES[name], filename=filename, headers=headers)
 
-    @app.get("/map.png")
-    def picture(width: Annotated[int, Query(ge=64, le=2048)] = 900) -> Response:
+    @get("/map.png")
+    def picture(request: Request, width: Annotated[int, Query(ge=64, le=2048)] = 900) -> Response:
         """The newest layer's classes as a picture."""
         layer = latest()
         if layer is None:
             return _no_layer()
-        image = class_picture(Path(layer.folder) / "class.tif", width)
-        return Response(image, media_type="image/png", headers={"ETag": f'"{layer.digest[:16]}-{width}"'})
+        headers = {"ETag": f'"{layer.id}-{layer.digest[:16]}-{width}"', "Cache-Control": "no-cache"}
+        if _has_it_already(request, headers):
+            return Response(status_code=304, headers=headers)
+        image = class_picture(layer.folder / "class.tif", width)
+        return Response(image, media_type="image/png", headers=headers)
 
-    @app.get("/", response_class=HTMLResponse)
+    @get("/", response_class=HTMLResponse)
     def page() -> str:
         """The map, how fresh it is, and what it says, for a person."""
         return render_page(settings, read_status(settings, clock()))
@@ -127,7 +154,12 @@ def _no_layer() -> JSONResponse:
     return _problem(404, "no layer is on display yet; see /status")
 
 
-def _problem(status: int, detail: str) -> JSONResponse:
-    return JSONResponse(
-        {"status": status, "detail": detail}, status_code=status, media_type="application/problem+json"
-    )
+def _has_it_already(request: Request, headers: Mapping[str, str]) -> bool:
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+    return headers["ETag"] in known or "*" in known
+
+
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return an error as RFC 9457 has it."""
+    body = {"status": status, "title": HTTPStatus(status).phrase, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")

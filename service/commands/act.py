@@ -7,14 +7,12 @@ from pathlib import Path
 
 import click
 
-from exporters.stac import write_item
 from service.commands.shared import act_options, config_option
 from service.commands.work import DAY
 from service.delivery import deliver_pending, open_exporters
+from service.display import list_layers, mark_withdrawn, show_latest
 from service.errors import UsageError
-from service.files import replacing
 from service.ledger import Ledger
-from service.refresh import list_layers, show_latest
 from service.settings import load_settings
 from service.stamps import utc_now
 from service.workshop import ledger_path
@@ -38,9 +36,8 @@ def withdraw(config: Path, day: date, by: str, reason: str) -> None:
         if layer is None:
             raise UsageError(f"there is no layer of {day} on display; see 'colluvium layers'")
         exporters = open_exporters(settings)
-        withdrawn = ledger.withdraw(layer, by, reason, [exporter.name for exporter in exporters])
-        with replacing(layer.folder / "item.json") as temporary:
-            write_item(withdrawn, temporary)
+        ledger.withdraw(layer, by, reason, [exporter.name for exporter in exporters])
+        mark_withdrawn(ledger)
         show_latest(settings.data_dir, ledger)
         list_layers(settings.data_dir, ledger)
         deliver_pending(ledger, exporters, utc_now())

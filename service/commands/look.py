@@ -64,7 +64,7 @@ def status(config: Path, as_json: bool) -> None:
 def layers(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
     """List the layers, every revision of every day."""
     settings = load_settings(config)
-    with Ledger(ledger_path(settings), utc_now) as ledger:
+    with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
         found = ledger.layers(since, until)
     if as_json:
         print_json({"layers": [layer.model_dump(mode="json", exclude={"hotspots"}) for layer in found]})
@@ -85,7 +85,7 @@ def layers(config: Path, since: date | None, until: date | None, as_json: bool) 
 def journal(config: Path, as_json: bool) -> None:
     """List the human acts: who withdrew, held or resumed what, when and why."""
     settings = load_settings(config)
-    with Ledger(ledger_path(settings), utc_now) as ledger:
+    with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
         acts = ledger.journal()
     rows: list[dict[str, Any]] = [
         {"at": act.at.isoformat(), "act": act.act, "subject": act.subject, "by": act.by, "reason": act.reason}

@@ -129,7 +129,8 @@ def refresh(config: Path, day: date | None, as_of: datetime | None, as_json: boo
 def backfill(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
     """Make the layers of many days, in one process.
 
-    Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger.
+    Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger. Days that
+    were withdrawn stay so; `refresh --day` publishes one again.
     """
     settings = load_settings(config)
     last = until or utc_now().astimezone(settings.timezone).date()
@@ -145,6 +146,7 @@ def backfill(config: Path, since: date | None, until: date | None, as_json: bool
             (lambda _: span(since, last)) if since else catch_up_days,
             purpose="colluvium backfill",
             clock=utc_now,
+            by_hand=False,
             on_state=on_state,
             on_day=on_day,
         )

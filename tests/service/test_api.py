@@ -104,3 +104,73 @@ def test_a_picture_has_limits(toy: ToyRegion) -> None:
 
     assert http.get("/map.png?width=200").content.startswith(b"\x89PNG")
     assert http.get("/map.png?width=100000").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nowhere", 404), ("/latest/ledger.sqlite", 404), ("/map.png?width=1", 422)]
+)
+def test_errors_are_problem_documents(toy: ToyRegion, path: str, status: int) -> None:
+    toy.refresh(DAY)
+
+    answer = client(toy).get(path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert answer.json()["detail"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_ledger_that_cannot_be_read_is_unavailable_and_says_why(toy: ToyRegion) -> None:
+    (toy.data / "ledger.sqlite").write_bytes(b"not a database, but longer than one page header" * 99)
+
+    answer = client(toy, loaded=False).get("/readyz")
+
+    assert answer.status_code == 503
+    assert "ledger.sqlite" in answer.json()["detail"]
+
+
+def test_a_file_that_went_missing_is_named(toy: ToyRegion) -> None:
+    layer = toy.refresh(DAY)[0].layer
+    assert layer is not None
+    (layer.folder / "areas.gpkg").unlink()
+
+    answer = client(toy, loaded=False).get("/latest/areas.gpkg")
+
+    assert answer.status_code == 503
+    assert "areas.gpkg" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/latest/class.tif", "/map.png"])
+def test_files_answer_to_head_and_are_sent_again_only_when_they_change(toy: ToyRegion, path: str) -> None:
+    toy.refresh(DAY)
+    http = client(toy, loaded=False)
+    head = http.head(path)
+    assert head.status_code == 200
+    assert head.content == b""
+    same = {"If-None-Match": head.headers["etag"]}
+    assert http.get(path, headers=same).status_code == 304
+
+    toy.refresh(DAY + timedelta(days=1))
+
+    assert http.get(path, headers=same).status_code == 200
+
+
+def test_the_links_of_the_latest_item_lead_to_its_files(toy: ToyRegion) -> None:
+    toy.refresh(DAY)
+    http = client(toy, loaded=False)
+
+    item = http.get("/latest")
+
+    for asset in item.json()["assets"].values():
+        assert http.head(str(item.url.join(asset["href"]))).status_code == 200
+
+
+def test_looking_makes_no_files_where_the_data_folder_is_away(toy: ToyRegion) -> None:
+    toy.data.rename(toy.folder / "unmounted")
+    http = client(toy, loaded=False)
+
+    for path in ("/", "/status", "/metrics", "/readyz", "/latest"):
+        assert http.get(path).status_code in (200, 404, 503), path
+
+    assert not toy.data.exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from service.daemon import Children
 from service.errors import EXIT_CODES, Outcome
 from tests.fix_region import ToyRegion
 
@@ -105,3 +106,22 @@ def test_a_wrong_schedule_is_refused_by_name(toy: ToyRegion) -> None:
 
     assert done.returncode == EXIT_CODES[Outcome.USAGE]
     assert "schedule.refresh" in done.stderr
+
+
+def test_no_child_starts_once_the_daemon_stops(toy: ToyRegion) -> None:
+    children = Children(toy.config)
+    with children.idle() as idle:
+        assert idle
+        with children.idle() as again:
+            assert not again
+    children.stop()
+
+    assert children.run("status") is None
+    with children.idle() as idle:
+        assert not idle
+
+
+def test_a_child_reports_how_it_ended(toy: ToyRegion) -> None:
+    children = Children(toy.config)
+
+    assert children.run("refresh", "--day", "2999-01-01") == EXIT_CODES[Outcome.USAGE]

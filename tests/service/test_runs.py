@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from exporters.layer import LayerStatus
-from service.errors import LockedError, Outcome
+from service.errors import LockedError, Outcome, StorageError
+from service.ledger import Ledger
 from service.lock import exclusive
 from service.runs import catch_up_days, overall, run_days, span
 from service.workshop import lock_path
-from tests.fix_region import LAST_DAY, ToyRegion
+from tests.fix_region import LAST_DAY, ToyRegion, read_rain
 
 NEWEST = LAST_DAY + timedelta(days=1)
 
@@ -156,3 +158,127 @@ def test_the_journal_cannot_be_rewritten(toy: ToyRegion) -> None:
                 database.execute(statement)
     finally:
         database.close()
+
+
+def test_a_withdrawn_day_is_not_brought_back_by_a_backfill_even_with_other_inputs(toy: ToyRegion) -> None:
+    toy.refresh(NEWEST)
+    withdraw(toy, NEWEST)
+    toy.set_rain({(LAST_DAY, "north"): 3.3})
+    toy.ingest()
+
+    (result,) = run_days(
+        toy.settings, toy.config, lambda _: [NEWEST], purpose="test", clock=toy.clock, by_hand=False
+    )
+
+    assert result.outcome == Outcome.HELD
+    assert toy.latest() is None
+
+
+def test_inputs_that_were_withdrawn_are_not_published_again_under_a_later_revision(toy: ToyRegion) -> None:
+    day = date(2026, 3, 5)
+    toy.refresh(day)
+    withdraw(toy, day)
+    before = read_rain(toy.folder / "rain.csv")[date(2026, 3, 4), "north"]
+    for value in (99.0, before):
+        toy.set_rain({(date(2026, 3, 4), "north"): value})
+        toy.ingest()
+        (result,) = toy.refresh(day)
+
+    assert result.outcome == Outcome.HELD
+    with toy.ledger() as ledger:
+        shown = ledger.current(day)
+        assert shown is not None
+        assert shown.revision == 2
+
+
+@pytest.mark.parametrize("decision", ["hold", "withdraw"])
+def test_a_decision_taken_while_a_layer_is_made_holds_for_that_layer(toy: ToyRegion, decision: str) -> None:
+    (first,) = toy.refresh(NEWEST)
+    toy.set_rain({(LAST_DAY, "north"): 3.3})
+    toy.ingest()
+
+    def decide(stage: str) -> None:
+        if stage == "ledger" and decision == "withdraw":
+            withdraw(toy, NEWEST)
+        elif stage == "ledger":
+            with toy.ledger() as ledger:
+                ledger.write_act("hold", "toy", "A. Rossi", "why")
+
+    (result,) = toy.refresh(NEWEST, on_stage=decide)
+
+    assert result.outcome == Outcome.HELD
+    assert first.layer is not None
+    with toy.ledger() as ledger:
+        assert [layer.id for layer in ledger.layers()] == [first.layer.id]
+    assert len(list((toy.data / "layers").glob("*/*/item.json"))) == 1
+
+
+def test_a_withdrawal_that_died_half_way_is_finished_by_the_next_run(toy: ToyRegion) -> None:
+    (first,) = toy.refresh(NEWEST)
+    assert first.layer is not None
+    withdraw(toy, NEWEST)  # the row alone, as if killed before the files
+    assert toy.latest() is not None
+
+    toy.refresh(date(2026, 3, 1))
+
+    item = json.loads((first.layer.folder / "item.json").read_text())
+    assert item["properties"]["colluvium:status"] == "withdrawn"
+    latest = toy.latest()
+    assert latest is not None
+    assert latest["day"] == "2026-03-01"
+
+
+def test_a_file_beside_the_layers_that_is_none_of_ours_is_left_alone(toy: ToyRegion) -> None:
+    toy.refresh(NEWEST)
+    notes = toy.data / "layers" / f"{NEWEST}-l0" / "notes.txt"
+    notes.write_text("mine")
+
+    assert toy.refresh(NEWEST)[0].outcome == Outcome.UNCHANGED
+    assert notes.read_text() == "mine"
+
+
+def test_a_layer_that_forgot_to_say_synthetic_is_made_again(toy: ToyRegion) -> None:
+    text = toy.config.read_text()
+    toy.config.write_text(text.replace("synthetic = true", "synthetic = false"))
+    toy.refresh(NEWEST)
+    toy.config.write_text(text)
+
+    (again,) = toy.refresh(NEWEST)
+
+    assert again.outcome == Outcome.PUBLISHED
+    assert again.layer is not None
+    assert again.layer.synthetic
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_run_in_words(
+    toy: ToyRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise StorageError("no space left for ledger.sqlite")
+
+    monkeypatch.setattr(Ledger, "start_run", full)
+
+    (result,) = toy.refresh(NEWEST)
+
+    assert result.outcome == Outcome.FAILED
+    assert "space" in str(result.reason)
+
+
+def withdraw(toy: ToyRegion, day: date) -> None:
+    """Write a withdrawal to the ledger."""
+    with toy.ledger() as ledger:
+        layer = ledger.current(day)
+        assert layer is not None
+        ledger.withdraw(layer, "A. Rossi", "gauge flooded", [])
+
+
+def test_a_lost_ledger_never_costs_the_layers_on_disk(toy: ToyRegion) -> None:
+    toy.refresh(*span(date(2026, 3, 8), date(2026, 3, 10)))
+    for path in toy.data.glob("ledger.sqlite*"):
+        path.unlink()
+
+    (result,) = toy.refresh()
+
+    assert result.outcome == Outcome.FAILED
+    assert "restore it from a backup" in str(result.reason)
+    assert len(list((toy.data / "layers").glob("*/*/item.json"))) == 3

@@ -1,0 +1,68 @@
+"""The schema of ledger.sqlite, as numbered migrations."""
+
+from __future__ import annotations
+
+MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,            -- refresh, replay
+        day TEXT,
+        lead INTEGER NOT NULL DEFAULT 0,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        outcome TEXT,
+        label TEXT,                    -- of the error, for the metric
+        reason TEXT,
+        layer_id TEXT,
+        cells INTEGER,
+        seconds TEXT                   -- JSON: stage -> seconds
+    );
+    CREATE INDEX run_by_day ON run (day, lead, id);
+    CREATE TABLE layer (
+        id TEXT PRIMARY KEY,
+        day TEXT NOT NULL,
+        lead INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        issued_at TEXT NOT NULL,
+        withdrawn_at TEXT,
+        record TEXT NOT NULL,          -- the Layer as JSON, without hotspot geometries
+        basis TEXT NOT NULL,           -- JSON: digests of everything it was made from
+        UNIQUE (day, lead, revision)
+    );
+    CREATE TABLE journal (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        act TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        by_whom TEXT NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE TRIGGER journal_keeps BEFORE UPDATE ON journal
+        BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+    CREATE TRIGGER journal_stays BEFORE DELETE ON journal
+        BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY,
+        exporter TEXT NOT NULL,
+        layer_id TEXT NOT NULL,
+        act TEXT NOT NULL,             -- deliver, withdraw
+        created_at TEXT NOT NULL,
+        state TEXT NOT NULL,           -- pending, delivered, parked
+        attempts INTEGER NOT NULL DEFAULT 0,
+        errors INTEGER NOT NULL DEFAULT 0,
+        last_error TEXT,
+        retry_at TEXT,
+        ended_at TEXT
+    );
+    CREATE INDEX outbox_by_state ON outbox (exporter, state, id);
+    CREATE TABLE input_version (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,            -- settings, zones, mask, reservoirs, dem, bundle, stack
+        digest TEXT NOT NULL,
+        since TEXT NOT NULL,
+        path TEXT NOT NULL
+    );
+    """,
+)
