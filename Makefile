@@ -30,15 +30,22 @@ bench: $(VENV)/.dev
 apennines: $(VENV)/.dev
 	$(BIN)/python -m trainer.apennines
 
-$(VENV)/.demo: pyproject.toml
-	$(PYTHON) -c 'import sys, venv; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else \
+	    echo "Python's venv module is missing; on Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; \
+	  fi
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,factors]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml
-	$(PYTHON) -c 'import sys, venv; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
 	touch $@ $(VENV)/.demo
 
