@@ -17,6 +17,8 @@ from service.commands.shared import disk_full, say_error
 from service.errors import EXIT_CODES, ColluviumError, Outcome, is_disk_full, policy_of
 
 PLUGINS = "colluvium.commands"
+# GDAL's default block cache is a twentieth of the machine's memory; ours does not grow with the machine.
+_GDAL_CACHE_MIB = "256"
 
 
 class Commands(click.Group):
@@ -63,6 +65,7 @@ def main() -> None:
     """Run the command line; every end has its exit status."""
     # A refresh that is told to stop ends as `abandoned`, like one that is interrupted from the keyboard.
     signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("GDAL_CACHEMAX", _GDAL_CACHE_MIB)
     try:
         main_group.main(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -101,14 +101,14 @@ def export_bundle(
 
 
 def _may_warn(rain_test: RainTest | None, withheld: str | None) -> tuple[bool, str]:
+    reasons = [withheld] if withheld else []
     if rain_test is None:
-        return False, "the rain test was not run"
-    if not rain_test.passed:
-        return False, (
-            f"the rain test failed: heavier rain lowered the index by up to {rain_test.largest_drop:.3f}"
-        )
-    if withheld:
-        return False, withheld
+        reasons.append("the rain test was not run")
+    elif not rain_test.passed:
+        drop = rain_test.largest_drop
+        reasons.append(f"the rain test failed: heavier rain lowered the index by up to {drop:.3f}")
+    if reasons:
+        return False, "; ".join(reasons)
     return True, "the rain test passed: heavier rain never lowers the index"
 
 

@@ -182,9 +182,22 @@ def _backfill_summary(results: Sequence[Refreshed], outcome: Outcome, seconds: f
         "seconds": round(seconds, 2),
         "cells": cells,
         "cells_per_s": round(cells / spent) if spent else None,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss_bytes(),
         "results": [result.to_json() for result in results],
     }
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory this process has had resident.
+
+    From /proc where there is one: ru_maxrss also remembers the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _print_ingest(report: IngestReport) -> None:
