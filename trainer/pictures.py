@@ -130,9 +130,9 @@ def class_areas_by_day(path: Path, days: Sequence[DayAreas], *, title: str, synt
     shares.set_ylabel("share of the area, %")
     shares.set_ylim(0, 100)
     shares.set_xlim(when[0] - np.timedelta64(12, "h"), when[-1] + np.timedelta64(12, "h"))
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator()
     shares.xaxis.set_major_locator(locator)
-    shares.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    shares.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     shares.set_xlabel("day of the layer")
     for axis in (rain, shares):
         axis.spines[["top", "right"]].set_visible(False)
