@@ -73,6 +73,8 @@ def run_days(
                             on_day(number + 1, len(days))
                         if results[-1].outcome == Outcome.ABANDONED:
                             break
+                    if as_of is None:
+                        prune_states(shop)
                 list_layers(settings.data_dir, ledger)
                 prune_surfaces(settings)
         except (ColluviumError, OSError, KeyboardInterrupt) as error:
@@ -131,6 +133,13 @@ def sweep(settings: Settings, ledger: Ledger) -> None:
     list_layers(settings.data_dir, ledger)
     if dead or removed:
         log.warning("swept up after a run that died", runs=dead, files=removed)
+
+
+def prune_states(shop: Workshop) -> None:
+    """Remove the spatial states of earlier bundles and of replays; one that is wanted again is rebuilt."""
+    for folder in shop.state.folder.parent.iterdir():
+        if folder.is_dir() and folder != shop.state.folder:
+            shutil.rmtree(folder)
 
 
 def prune_surfaces(settings: Settings) -> None:

@@ -107,7 +107,11 @@ def demo(folder: Path, days: int, serve: bool) -> None:
 
         config = folder / "region.toml"
         settings = load_settings(config)
-        click.echo(f"serving http://{settings.http.host}:{settings.http.port} until Ctrl-C", err=True)
+        click.echo(
+            f"serving http://{settings.http.host}:{settings.http.port} until Ctrl-C\n"
+            f"its readings end on {summary['last_day']}, so the page says STALE, as for any silent feed",
+            err=True,
+        )
         run_daemon(settings, config, utc_now)
 
 

@@ -14,6 +14,7 @@ from service.ledger import Ledger
 from service.lock import exclusive
 from service.runs import catch_up_days, overall, run_days, span
 from service.workshop import lock_path
+from tests.fix_bundle import ToyNetwork, write_toy_bundle
 from tests.fix_region import LAST_DAY, ToyRegion, read_rain
 
 NEWEST = LAST_DAY + timedelta(days=1)
@@ -282,3 +283,15 @@ def test_a_lost_ledger_never_costs_the_layers_on_disk(toy: ToyRegion) -> None:
     assert result.outcome == Outcome.FAILED
     assert "restore it from a backup" in str(result.reason)
     assert len(list((toy.data / "layers").glob("*/*/item.json"))) == 3
+
+
+def test_the_state_of_an_earlier_bundle_goes_once_the_new_one_serves(toy: ToyRegion) -> None:
+    toy.refresh(NEWEST - timedelta(days=1))
+    (old,) = (toy.data / "state").iterdir()
+    write_toy_bundle(toy.folder / "bundle", ToyNetwork(gain=3.0, seed=1))
+
+    (result,) = toy.refresh(NEWEST)
+
+    assert result.outcome == Outcome.PUBLISHED
+    (new,) = (toy.data / "state").iterdir()
+    assert new != old
