@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +18,7 @@ from exporters.cog import LayerTags, LayerWriter, write_provenance
 from exporters.geopackage import write_areas
 from exporters.layer import Layer, LayerStatus, ZoneArea
 from exporters.stac import write_item
-from service.areas import AreaCounter, class_area_changes, zone_areas
+from service.areas import AreaCounter, Change, class_area_changes, zone_areas
 from service.delivery import deliver_pending
 from service.display import show_latest
 from service.errors import HeldError, Outcome, UsageError
@@ -34,6 +34,7 @@ from service.workshop import Workshop
 STAGES = ("windows", "head", "files", "areas", "layer", "ledger", "latest", "exporters")
 OnStage = Callable[[str], None]
 CHANGE_DAYS = (1, 7)
+_SMALL_FOOTPRINT = 0.9  # below this share of the known area, growth carries a note
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,13 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
                 ranges = training_range_shares(shop.state, shop.bundle.manifest, windows)
                 _write_provenance(shop, windows, ranges, folder)
         with stages("areas"):
-            areas = _areas(shop, chosen, folder, counter)
+            changes = _changes(shop, chosen, folder)
+            region = shop.region
+            areas = zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
             hotspots = _hotspots(shop, chosen, folder)
         with stages("layer"):
-            layer = _layer(shop, windows, digest, shown, areas, hotspots, destination)
+            notes = (*shop.notes, *_notes(changes, hotspots))
+            layer = _layer(shop, windows, digest, shown, areas, hotspots, notes, destination)
             write_areas(folder / "areas.gpkg", layer, _zone_shapes(shop))
             write_item(layer, folder / "item.json")
     if replay:
@@ -318,16 +322,32 @@ def _write_provenance(shop: Workshop, windows: WindowSet, ranges: RangeShares, f
     )
 
 
-def _areas(shop: Workshop, day: date, folder: Path, counter: AreaCounter) -> tuple[ZoneArea, ...]:
-    """Areas by zone, with their change since the comparable layers of 1 and 7 days before."""
+def _changes(shop: Workshop, day: date, folder: Path) -> dict[int, Change]:
+    """How cells changed class since the comparable layers of 1 and 7 days before."""
     earlier = {}
     for days in CHANGE_DAYS:
         before = shop.ledger.current(day - timedelta(days=days), as_of=shop.as_of)
         if before is not None and _comparable(shop, before):
             earlier[days] = before.folder
     region = shop.region
-    changes = class_area_changes(folder, earlier, region.zones_path, len(region.zones), k=region.forcing.k)
-    return zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
+    return class_area_changes(folder, earlier, region.zones_path, len(region.zones), k=region.forcing.k)
+
+
+def _notes(changes: Mapping[int, Change], hotspots: Hotspots) -> list[str]:
+    """What a reader of the figures must know beside them."""
+    notes = []
+    for days, change in changes.items():
+        share = change.footprint_share
+        if share is not None and share < _SMALL_FOOTPRINT:
+            notes.append(
+                f"growth over {days} days is counted on {share:.0%} of the known area: elsewhere the two "
+                "layers rest on different gauges"
+            )
+    if hotspots.left_out:
+        notes.append(
+            f"{hotspots.left_out} more hotspots, {hotspots.left_out_area_m2 / 1e6:.2f} km2, are not listed"
+        )
+    return notes
 
 
 def _comparable(shop: Workshop, layer: Layer) -> bool:
@@ -356,16 +376,12 @@ def _layer(
     shown: Layer | None,
     areas: tuple[ZoneArea, ...],
     hotspots: Hotspots,
+    notes: tuple[str, ...],
     folder: Path,
 ) -> Layer:
     day, grid, zone = windows.day, shop.region.grid, shop.settings.timezone
     known_m2 = sum(area.area_m2 for area in areas if area.zone == "")
     revision = shown.revision + (shown.digest != digest) if shown else 1
-    notes = list(shop.notes)
-    if hotspots.left_out:
-        notes.append(
-            f"{hotspots.left_out} more hotspots, {hotspots.left_out_area_m2 / 1e6:.2f} km2, are not listed"
-        )
     return Layer(
         id=f"{shop.region.id}-{day}-l0-r{revision}",
         region=shop.region.id,
@@ -389,7 +405,7 @@ def _layer(
         cell_size_m=grid.cell_size_m,
         synthetic=shop.settings.region.synthetic,
         attribution=shop.settings.region.attribution,
-        notes=tuple(notes),
+        notes=notes,
         areas=areas,
         hotspots=hotspots.found,
         folder=folder,

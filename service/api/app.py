@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from exporters.layer import Layer
 from exporters.metrics import ServiceCollector
-from exporters.picture import class_picture
+from exporters.picture import class_picture, susceptibility_picture
 from service.api.page import render_page
 from service.bundle import Bundle
 from service.errors import ColluviumError
@@ -131,15 +131,20 @@ def create_app(
         return FileResponse(path, media_type=FILES[name], filename=filename, headers=headers)
 
     @get("/map.png")
-    def picture(request: Request, width: Annotated[int, Query(ge=64, le=2048)] = 900) -> Response:
-        """The newest layer's classes as a picture."""
+    def picture(
+        request: Request,
+        width: Annotated[int, Query(ge=64, le=2048)] = 900,
+        shows: Literal["class", "susceptibility"] = "class",
+    ) -> Response:
+        """The newest layer as a picture."""
         layer = latest()
         if layer is None:
             return _no_layer()
-        headers = {"ETag": f'"{layer.id}-{layer.digest[:16]}-{width}"', "Cache-Control": "no-cache"}
+        headers = {"ETag": f'"{layer.id}-{layer.digest[:16]}-{shows}-{width}"', "Cache-Control": "no-cache"}
         if _has_it_already(request, headers):
             return Response(status_code=304, headers=headers)
-        image = class_picture(layer.folder / "class.tif", width)
+        draw = class_picture if shows == "class" else susceptibility_picture
+        image = draw(layer.folder / f"{shows}.tif", width)
         return Response(image, media_type="image/png", headers=headers)
 
     @get("/", response_class=HTMLResponse)

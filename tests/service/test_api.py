@@ -102,7 +102,9 @@ def test_a_picture_has_limits(toy: ToyRegion) -> None:
     toy.refresh(DAY)
     http = client(toy)
 
-    assert http.get("/map.png?width=200").content.startswith(b"\x89PNG")
+    for shows in ("class", "susceptibility"):
+        assert http.get(f"/map.png?width=200&shows={shows}").content.startswith(b"\x89PNG")
+    assert http.get("/map.png?shows=../ledger").status_code == 422
     assert http.get("/map.png?width=100000").status_code == 422
 
 

@@ -204,3 +204,18 @@ def test_stages_come_in_the_documented_order_and_are_timed(toy: ToyRegion) -> No
 
     assert tuple(stages) == STAGES
     assert set(result.seconds) == set(STAGES)
+
+
+def test_growth_on_a_small_footprint_says_so(toy: ToyRegion) -> None:
+    # The south gauge speaks again on DAY: the first layer does not rest on it, the second does.
+    days = [DAY - timedelta(days=back) for back in range(1, 40)]
+    toy.set_rain({(day, "south"): None for day in days})
+    (toy.data / "readings.sqlite").unlink()
+    toy.ingest()
+
+    first, second = toy.refresh(DAY, DAY + timedelta(days=1))
+
+    assert first.layer is not None
+    assert second.layer is not None
+    assert not any("growth over 1 days" in note for note in first.layer.notes)
+    assert any("growth over 1 days is counted on" in note for note in second.layer.notes)
