@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import Any
 
 import shapely
 
@@ -26,50 +23,13 @@ from service.files import digest_of, replacing_folder
 from service.hotspots import Hotspots, find_hotspots
 from service.inference import RangeShares, susceptibility_strips, training_range_shares
 from service.manifest import Manifest
+from service.refreshed import Refreshed, Stages
 from service.sequences import WindowSet, build_windows
 from service.settings import RegionSettings
 from service.workshop import Workshop
 
-# A caller is told each stage as it begins; the order is the order of the work.
-STAGES = ("windows", "head", "files", "areas", "layer", "ledger", "latest", "exporters")
-OnStage = Callable[[str], None]
 CHANGE_DAYS = (1, 7)
 _SMALL_FOOTPRINT = 0.9  # below this share of the known area, growth carries a note
-
-
-@dataclass(frozen=True)
-class Refreshed:
-    """How one refresh ended."""
-
-    outcome: Outcome
-    day: date | None
-    layer: Layer | None = None
-    reason: str | None = None
-    replay: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `refresh --json` prints."""
-        layer = self.layer
-        return {
-            "outcome": self.outcome.value,
-            "day": self.day.isoformat() if self.day else None,
-            "reason": self.reason,
-            "replay": self.replay,
-            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
-            "layer": layer.id if layer else None,
-            "path": str(layer.folder) if layer else None,
-            "digest": layer.digest if layer else None,
-            "data_until": layer.data_until.isoformat() if layer else None,
-            "status": layer.status.value if layer else None,
-            "unconfirmed": layer.unconfirmed if layer else None,
-            "cells": layer.cells if layer else None,
-            "coverage": round(layer.coverage, 4) if layer else None,
-            "class_area_m2": _region_areas(layer, "area_m2"),
-            "class_area_ratio": _region_areas(layer, "ratio"),
-            "model": {"name": layer.model.name, "digest": layer.model.digest} if layer else None,
-            "notes": list(layer.notes) if layer else [],
-        }
 
 
 def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool = True) -> Refreshed:
@@ -420,24 +380,3 @@ def archive_variables(manifest: Manifest) -> tuple[str, ...]:
     """Return the variables of the archive that a model's windows are made from."""
     names = {"rain" if spec.name == "rain" else "level" for spec in manifest.variables}
     return tuple(sorted(names))
-
-
-def _region_areas(layer: Layer | None, field_name: str) -> dict[str, float | None] | None:
-    if layer is None:
-        return None
-    return {area.label: getattr(area, field_name) for area in layer.areas if area.zone == ""}
-
-
-class Stages:
-    """Times each stage and tells the caller when it begins."""
-
-    def __init__(self, on_stage: OnStage) -> None:
-        self.seconds: dict[str, float] = {}
-        self._on_stage = on_stage
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self._on_stage(name)
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started

@@ -25,7 +25,8 @@ from service.files import remove_leftovers
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
-from service.refresh import OnStage, Refreshed, Stages, archive_variables, refresh
+from service.refresh import archive_variables, refresh
+from service.refreshed import OnStage, Refreshed, Stages
 from service.settings import Settings
 from service.surfaces import SurfaceStore, prune
 from service.workshop import Workshop, ledger_path, lock_path, open_workshop

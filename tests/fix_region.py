@@ -18,7 +18,7 @@ import rasterio.warp
 from service.ingest import ingest
 from service.ledger import Ledger
 from service.readings import Archive
-from service.refresh import Refreshed
+from service.refreshed import Refreshed
 from service.region import open_region
 from service.runs import run_days
 from service.settings import Settings, load_settings

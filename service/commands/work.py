@@ -19,7 +19,7 @@ from service.ingest import ingest as ingest_feeds
 from service.lock import exclusive
 from service.progress import progress_bar
 from service.readings import Archive
-from service.refresh import Refreshed
+from service.refreshed import Refreshed
 from service.runs import catch_up_days, overall, run_days, span
 from service.settings import load_settings
 from service.stamps import utc_now

@@ -13,7 +13,7 @@ import rasterio
 
 from exporters.layer import LayerStatus
 from service.errors import Outcome
-from service.refresh import STAGES
+from service.refreshed import STAGES
 from tests.fix_region import ToyRegion
 
 # Runs one refresh and kills its own process, without any clean-up, when the stage begins.

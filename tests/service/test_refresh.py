@@ -12,7 +12,7 @@ import rasterio
 
 from exporters.layer import LayerStatus
 from service.errors import Outcome
-from service.refresh import STAGES
+from service.refreshed import STAGES
 from tests.fix_region import LAST_DAY, ToyRegion
 
 DAY = date(2026, 3, 5)
