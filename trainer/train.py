@@ -86,6 +86,7 @@ class TrainingSettings(_Section):
     sampling: Sampling = Sampling()
     split: SplitSettings = SplitSettings()
     breaks: tuple[float, float, float] = (0.2, 0.5, 0.8)
+    notes: tuple[str, ...] = ()  # paragraphs for the model card: what a reader must know of the making
     seed: int = 0
     epochs: Annotated[int, Field(ge=1)] = 50
     batch: Annotated[int, Field(ge=2)] = 32
@@ -318,6 +319,7 @@ def _export(
             "Metrics named best_reachable are those of the true probability from which the landslides were "
             "drawn: no model can do better than that on these samples, but by luck."
         )
+    notes += wanted.notes
     fresh = out.with_name(f".{uuid4().hex[:12]}.part")
     manifest = export_bundle(
         model,
