@@ -12,7 +12,12 @@ import pytest
 from tests.fix_region import Clock, ToyRegion, make_toy_region
 
 # A busy machine is not a failure; CI judges a change, not the luck of the draw, which is for developers.
-hypothesis.settings.register_profile("colluvium", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "colluvium",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("colluvium")
 
 
