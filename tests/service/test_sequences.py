@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,120 +17,28 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from service.errors import SettingsError
-from service.manifest import VariableSpec
-from service.readings import Archive, Reading, Readings, Series, SeriesPosition
-from service.region import ForcingGrid, Grid, Region
+from service.readings import Archive, Reading, SeriesPosition
 from service.reservoirs import Reservoirs
-from service.sequences import PointWindows, WindowSet, build_windows, point_windows, window_days
-from service.settings import Settings, parse_settings
-
-UTM = CRS.from_epsg(32633)
-FIRST = date(2024, 3, 1)
-LEFT, TOP = 500_000.0, 4_700_000.0
-NAN = float("nan")
-K, CELL = 4, 30.0
-STEP = K * CELL
-RAIN = VariableSpec(name="rain", unit="mm", minimum=0, maximum=100)
-BELOW = VariableSpec(name="level_below_full", unit="m", minimum=-50, maximum=0, unlinked=-99.0)
-CHANGE = VariableSpec(name="level_change_1d", unit="m", minimum=-5, maximum=5)
-
-
-def make_region(rows: int = 3, columns: int = 4, active: Sequence[tuple[int, int]] | None = None) -> Region:
-    everywhere = [(row, column) for row in range(rows) for column in range(columns)]
-    grid = Grid(UTM, LEFT, TOP, CELL, rows * K, columns * K)
-    forcing = ForcingGrid(grid, K, np.array(active or everywhere, dtype=np.int32))
-    return Region("test", grid, forcing, Path("mask.tif"), Path("zones.tif"), (), "", "")
-
-
-def make_settings(folder: Path, **forcing: object) -> Settings:
-    lines = "\n".join(f"{key} = {value!r}" for key, value in forcing.items())
-    text = f"""
-    [region]
-    id = "test"
-    name = "Test"
-    data_dir = "data"
-    [grid]
-    crs = "EPSG:32633"
-    extent = [500000.0, 4690000.0, 510000.0, 4700000.0]
-    [bundle]
-    path = "bundle"
-    [forcing]
-    {lines}
-    """
-    return parse_settings(text, base=folder, origin="test")
-
-
-@dataclass
-class Shelf(Archive):
-    """An archive in memory: gauges as (x, y) metres from the grid's origin, rain[day][gauge], levels."""
-
-    gauges: Sequence[tuple[float, float]]
-    rain: npt.NDArray[np.float32]  # (days from FIRST, gauges)
-    levels: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)  # (days from FIRST,)
-    asked: set[date] = field(default_factory=set)
-
-    def values(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> Readings:
-        self.asked.update(days)
-        if variable == "rain":
-            x = [LEFT + gauge[0] for gauge in self.gauges]
-            y = [TOP - gauge[1] for gauge in self.gauges]
-            lon, lat = transform(UTM, CRS.from_epsg(4326), x, y) if x else ([], [])
-            names = [f"g{number}" for number in range(len(x))]
-            table = self.rain
-        else:
-            names, lon, lat = list(self.levels), [0.0] * len(self.levels), [0.0] * len(self.levels)
-            table = np.stack(list(self.levels.values()), axis=1)
-        series = tuple(
-            Series(name, "feed", variable, lon[number], lat[number], None, None, None)
-            for number, name in enumerate(names)
-        )
-        value = np.full((len(days), len(series)), np.nan, dtype=np.float32)
-        for row, day in enumerate(days):
-            if 0 <= (day - FIRST).days < len(table):
-                value[row] = table[(day - FIRST).days]
-        return Readings(variable, tuple(days), series, value, None, (None,) * len(days))
-
-
-def lake(*shapes: shapely.Geometry) -> Reservoirs:
-    names = tuple(f"r{number}" for number in range(len(shapes)))
-    return Reservoirs(names, names, np.full(len(shapes), 100.0), shapes, STEP / 4, 1e6)
-
-
-def build(
-    folder: Path,
-    archive: Archive,
-    day: int,
-    *,
-    region: Region | None = None,
-    length: int = 3,
-    variables: Sequence[VariableSpec] = (RAIN,),
-    reservoirs: Reservoirs | None = None,
-    as_of: datetime | None = None,
-    **forcing: object,
-) -> WindowSet:
-    return build_windows(
-        make_settings(folder, **{"max_distance_km": 5.0} | forcing),
-        region or make_region(),
-        archive,
-        variables,
-        FIRST + timedelta(days=day),
-        window_days=length,
-        lag_days=1,
-        as_of=as_of,
-        reservoirs=reservoirs,
-    )
-
-
-def contents(windows: WindowSet) -> list[object]:
-    arrays = (windows.windows, windows.corner_rows, windows.observed, windows.filled, windows.carried,
-              windows.forecast, windows.distance_km, windows.basis)  # fmt: skip
-    partial = {index: inside.tolist() for index, inside in windows.partial.items()}
-    return [windows.digest, windows.coverage, partial, *((a.dtype, a.shape, a.tobytes()) for a in arrays)]
-
-
-def steady(days: int, *values: float) -> npt.NDArray[np.float32]:
-    return np.tile(np.array(values, dtype=np.float32), (days, 1))
-
+from service.sequences import window_days
+from tests.fix_windows import (
+    BELOW,
+    CHANGE,
+    FIRST,
+    LEFT,
+    NAN,
+    RAIN,
+    STEP,
+    TOP,
+    UTM,
+    Shelf,
+    build,
+    contents,
+    lake,
+    make_region,
+    make_settings,
+    points,
+    steady,
+)
 
 # --- the days ---
 
@@ -483,104 +390,3 @@ def test_as_of_gives_the_window_before_and_after_a_correction(tmp_path: Path) ->
     assert contents(replayed) == contents(before)
     assert replayed.newest_known_at == before.newest_known_at == "2024-03-05T00:00:00.000000Z"
     assert after.newest_known_at == "2024-04-01T00:00:00.000000Z"
-
-
-# --- windows of single points ---
-
-
-def points(
-    folder: Path,
-    archive: Archive,
-    xy: npt.NDArray[np.float64],
-    days: Sequence[int],
-    *,
-    region: Region | None = None,
-    length: int = 3,
-    variables: Sequence[VariableSpec] = (RAIN,),
-    reservoirs: Reservoirs | None = None,
-    **forcing: object,
-) -> PointWindows:
-    return point_windows(
-        make_settings(folder, **{"max_distance_km": 5.0} | forcing),
-        region or make_region(),
-        archive,
-        variables,
-        xy,
-        [FIRST + timedelta(days=day) for day in days],
-        window_days=length,
-        lag_days=1,
-        reservoirs=reservoirs,
-    )
-
-
-@settings(max_examples=30, deadline=None)
-@given(data=st.data())
-def test_a_points_window_is_bilinear_between_those_of_the_layer(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    tmp_path = tmp_path_factory.mktemp("points")
-    place = st.tuples(st.integers(-250, 700), st.integers(-250, 600))
-    gauges = data.draw(st.lists(place, min_size=1, max_size=4))
-    value = st.one_of(st.just(NAN), st.floats(0, 300, width=32))
-    rows = st.lists(value, min_size=len(gauges), max_size=len(gauges))
-    rain = np.array(data.draw(st.lists(rows, min_size=5, max_size=5)), dtype=np.float32)
-    fill = data.draw(st.sampled_from(["same_day", "linear"]))
-    region = make_region()
-    shelf = Shelf(
-        gauges, rain, {"r0": data.draw(st.sampled_from([90.0, NAN])) + np.arange(5, dtype=np.float32)}
-    )
-    more: dict[str, Any] = {
-        "region": region,
-        "variables": (RAIN, BELOW, CHANGE),
-        "reservoirs": lake(shapely.box(LEFT, TOP - 10, LEFT + 10, TOP)),
-        "fill": fill,
-        "max_distance_km": 0.4,
-    }
-    cells = [(index, cell) for index in range(len(region.forcing.active)) for cell in (0, 5, 15)]
-    xy = np.array([region.forcing.cell_centres(index)[cell] for index, cell in cells])
-    for day in (4, 5):
-        layer = build(tmp_path, shelf, day, **more)
-        single = points(tmp_path, shelf, xy, [day] * len(xy), **more)
-        for number, (index, cell) in enumerate(cells):
-            known = bool(layer.complete[index]) and bool(layer.partial.get(index, np.ones(K * K, bool))[cell])
-            assert bool(np.isfinite(single.windows[number]).all()) == known
-            assert single.observed[number] == layer.observed[index]
-            assert np.array_equal(single.distance_km[number], layer.distance_km[index], equal_nan=True)
-            if known:
-                corners = layer.windows[layer.corner_rows[index]]
-                expected = np.tensordot(region.forcing.corner_weights[cell], corners, axes=1)
-                assert single.windows[number] == pytest.approx(expected, rel=1e-5, abs=1e-4)
-
-
-@pytest.mark.parametrize("fill", ["same_day", "linear"])
-def test_samples_of_many_days_are_those_of_each_day_alone(tmp_path: Path, fill: str) -> None:
-    random = np.random.default_rng(1)
-    rain = random.gamma(0.5, 10, (12, 3)).astype(np.float32)
-    rain[random.random(rain.shape) < 0.3] = np.nan
-    shelf = Shelf([(0, 0), (400, 100), (100, 500)], rain)
-    xy = np.stack([LEFT + random.uniform(0, 480, 30), TOP - random.uniform(0, 360, 30)], axis=1)
-    days = random.integers(3, 13, 30).tolist()
-    together = points(tmp_path, shelf, xy, days, fill=fill)
-    for number, day in enumerate(days):
-        alone = points(tmp_path, shelf, xy[number : number + 1], [day], fill=fill)
-        assert alone.windows.tobytes() == together.windows[number : number + 1].tobytes()
-        assert alone.observed[0] == together.observed[number]
-
-
-def test_points_outside_the_region_and_its_grid_have_windows_too(tmp_path: Path) -> None:
-    region = make_region(3, 4, active=[(0, 0)])
-    shelf = Shelf([(-1000, -1000)], np.array([[1], [2], [3]], dtype=np.float32))
-    xy = np.array([(LEFT - 1000, TOP + 1000), (LEFT + 300, TOP - 300), (LEFT + 90_000, TOP)])
-    windows, observed, distance_km = points(tmp_path, shelf, xy, [3, 3, 3], region=region)
-    assert windows[:2, :, 0] == pytest.approx(np.array([[1, 2, 3]] * 2))
-    assert np.isnan(windows[2]).all()
-    assert observed.tolist() == [1, 1, 0]
-    assert distance_km[0] < 0.2
-    assert np.isnan(distance_km[2])
-
-
-def test_no_samples_give_no_windows(tmp_path: Path) -> None:
-    shelf = Shelf([(0, 0)], steady(3, 1))
-    windows, observed, distance_km = points(tmp_path, shelf, np.zeros((0, 2)), [])
-    assert windows.shape == (0, 3, 1)
-    assert observed.shape == distance_km.shape == (0,)

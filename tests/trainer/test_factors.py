@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import resource
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
@@ -17,121 +12,28 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 import trainer.factor_jobs
-from service.errors import FactorError, RegionError, StorageError
+from service.errors import FactorError
 from service.factor_stack import FactorStack, edge_path
 from service.region import open_region
-from service.settings import Settings, parse_settings
-from trainer.factors import FactorStackReport, derive
+from service.settings import Settings
+from tests.fix_factors import (
+    COLUMNS,
+    EVERYTHING,
+    LEFT,
+    MASK,
+    RESERVOIRS,
+    ROWS,
+    SIZE,
+    TOP,
+    WHOLE,
+    read,
+    run,
+    settings,
+    valley,
+    write_raster,
+)
+from trainer.factors import derive
 from trainer.terrain import LOCAL_FACTORS, terrain_bands
-
-ROWS, COLUMNS, SIZE = 70, 60, 30.0
-LEFT, TOP = 600_000.0, 4_900_000.0
-WHOLE = Window(0, 0, COLUMNS, ROWS)
-Array = npt.NDArray[Any]
-
-
-def valley(rows: int = ROWS, columns: int = COLUMNS) -> npt.NDArray[np.float32]:
-    """Two flanks that fall to the middle column, which falls to the south; a little rough."""
-    row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
-    smooth = 500 + 8.0 * np.abs(column - columns // 2) - 2.0 * row
-    return np.asarray(smooth + 1.5 * np.sin(row / 3) * np.cos(column / 4), np.float32)
-
-
-def write_raster(path: Path, *bands: Array, crs: str | None = "EPSG:32632", **profile: Any) -> Path:
-    height, width = bands[0].shape
-    given = {"transform": Affine(SIZE, 0, LEFT, 0, -SIZE, TOP), "nodata": None} | profile
-    with rasterio.open(
-        path, "w", "GTiff", width, height, len(bands), crs, dtype=bands[0].dtype, **given
-    ) as out:
-        for number, band in enumerate(bands, start=1):
-            out.write(band, number)
-    return path
-
-
-def write_features(path: Path, *geometries: Mapping[str, Any], **properties: Any) -> Path:
-    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32632"}}
-    features = [{"type": "Feature", "geometry": item, "properties": properties} for item in geometries]
-    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
-    return path
-
-
-def box(column: int, row: int, width: int, height: int) -> dict[str, Any]:
-    """A polygon over whole cells."""
-    left, right = LEFT + column * SIZE, LEFT + (column + width) * SIZE
-    top, bottom = TOP - row * SIZE, TOP - (row + height) * SIZE
-    ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
-    return {"type": "Polygon", "coordinates": [ring]}
-
-
-def line(column: int) -> dict[str, Any]:
-    """A line from north to south through the centres of a column."""
-    x = LEFT + (column + 0.5) * SIZE
-    return {"type": "LineString", "coordinates": [[x, TOP + 5000], [x, TOP - 5000]]}
-
-
-def settings(folder: Path, factors: str = "", more: str = "") -> Settings:
-    if not (folder / "dem.tif").exists():
-        write_raster(folder / "dem.tif", valley())
-    right, bottom = LEFT + COLUMNS * SIZE, TOP - ROWS * SIZE
-    text = f"""
-        [region]
-        id = "vale"
-        name = "Vale"
-        data_dir = "data"
-        [grid]
-        crs = "EPSG:32632"
-        extent = [{LEFT}, {bottom}, {right}, {TOP}]
-        [bundle]
-        path = "bundle"
-        {more}
-        [factors]
-        dem = "dem.tif"
-        dem_date = 2015-07-01
-        {factors}
-    """
-    return parse_settings(text, base=folder, origin="test.toml")
-
-
-def run(folder: Path, factors: str = "", more: str = "", **options: Any) -> FactorStackReport:
-    declared = settings(folder, factors, more)
-    return derive(declared, open_region(declared), **options)
-
-
-def read(folder: Path, *names: str) -> npt.NDArray[np.float32]:
-    declared = settings(folder)
-    with FactorStack.open(folder / "data" / "factors.tif", open_region(declared).grid) as stack:
-        return stack.read(names, WHOLE)
-
-
-EVERYTHING = """
-    terrain = ["elevation", "slope", "northness", "eastness", "plan_curvature", "profile_curvature",
-               "twi", "spi", "distance_to_streams"]
-    stream_threshold_km2 = 0.2
-    reservoir = true
-    distances = [{name = "distance_to_roads", path = "roads.geojson", cap_m = 900, date = 2020-02-01}]
-    rasters = [
-        {name = "land_use", path = "land.tif", kind = "categorical", date = 2018-01-01, categories = NAMES},
-        {name = "annual_rain", path = "rain.tif", unit = "mm", log = true, date = 2010-12-31},
-    ]
-    ndvi = {red = "red.tif", nir = "nir.tif", date = 2021-08-01}
-""".replace("NAMES", '{1 = "forest", 2 = "field"}')
-RESERVOIRS = '[reservoirs]\npath = "lakes.geojson"\nlink_distance_m = 300'
-MASK = '[mask]\npath = "mask.geojson"'
-
-
-@pytest.fixture
-def everything(tmp_path: Path) -> Path:
-    """A folder with a source for each kind of factor."""
-    write_features(tmp_path / "roads.geojson", line(10))
-    write_features(tmp_path / "lakes.geojson", box(28, 5, 4, 4), id="a", name="Lago", full_level_m=480)
-    write_features(tmp_path / "mask.geojson", box(5, 5, 40, 50))
-    land = np.ones((ROWS, COLUMNS), np.uint8)
-    land[:, 30:] = 2
-    write_raster(tmp_path / "land.tif", land, nodata=0)
-    write_raster(tmp_path / "rain.tif", np.full((ROWS, COLUMNS), 1200, np.float32))
-    write_raster(tmp_path / "red.tif", np.full((ROWS, COLUMNS), 500, np.uint16))
-    write_raster(tmp_path / "nir.tif", np.full((ROWS, COLUMNS), 1500, np.uint16))
-    return tmp_path
 
 
 def test_every_declared_factor_is_a_band_that_says_what_it_is(everything: Path) -> None:
@@ -372,95 +274,3 @@ def test_a_source_that_leaves_some_cells_uncovered_is_noted(tmp_path: Path) -> N
 
     assert any("rain: 420 cells of the region (10.00%) are not covered" in note for note in report.notes)
     assert report.bands[-1].valid_share == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize(
-    ("factors", "message"),
-    [
-        ("terrain = []", "no factor is declared"),
-        ('rasters = [{name = "slope", path = "dem.tif", date = 2020-01-01}]', "twice: slope"),
-        ('rasters = [{name = "rock", path = "no.tif", date = 2020-01-01}]', "rock: no such file: .*no.tif"),
-        (
-            'distances = [{name = "roads", path = "no.geojson", date = 2020-01-01}]',
-            "roads: no such file: .*no.geojson",
-        ),
-        (
-            'ndvi = {red = "dem.tif", nir = "dem.tif", date = 2020-01-01}',
-            "red and nir are one file",
-        ),
-        (
-            'terrain = ["distance_to_streams"]\nstream_threshold_km2 = 50',
-            r"no cell drains 50 km².*lower factors\.stream_threshold_km2",
-        ),
-    ],
-)
-def test_settings_that_cannot_give_a_stack_are_refused(tmp_path: Path, factors: str, message: str) -> None:
-    with pytest.raises((FactorError, RegionError), match=message):
-        run(tmp_path, factors)
-
-
-def test_features_far_from_the_region_are_refused(tmp_path: Path) -> None:
-    write_features(tmp_path / "roads.geojson", line(1000))
-    with pytest.raises(FactorError, match=r"none of the 1 features of .* lies within 900 m"):
-        run(tmp_path, 'distances = [{name = "r", path = "roads.geojson", cap_m = 900, date = 2020-01-01}]')
-
-
-def test_codes_without_a_name_are_listed(tmp_path: Path) -> None:
-    land = np.ones((ROWS, COLUMNS), np.uint8)
-    land[0, :7], land[1, :3] = 44, 255
-    write_raster(tmp_path / "land.tif", land)
-    with pytest.raises(FactorError, match=r"codes without a name: 44 \(7 cells\), 255 \(3 cells\)"):
-        run(
-            tmp_path,
-            'rasters = [{name = "land", path = "land.tif", kind = "categorical", date = 2020-01-01, '
-            'categories = {1 = "forest"}}]',
-        )
-
-
-def test_a_no_data_value_that_is_not_declared_is_suspected(tmp_path: Path) -> None:
-    dem = valley()
-    dem[:3] = -9999
-    write_raster(tmp_path / "dem.tif", dem)
-    with pytest.raises(FactorError, match=r"from -9999 to .*no-data value not declared"):
-        run(tmp_path)
-
-
-def test_elevations_in_feet_are_suspected(tmp_path: Path) -> None:
-    write_raster(tmp_path / "dem.tif", (valley() + 2600) * 3.28084)
-    with pytest.raises(FactorError, match="in feet or another unit"):
-        run(tmp_path)
-
-
-def test_a_red_band_and_a_near_infrared_band_are_not_taken_for_each_other(everything: Path) -> None:
-    with pytest.raises(FactorError, match=r"100% of the cells are below 0: .*swapped"):
-        run(everything, 'ndvi = {red = "nir.tif", nir = "red.tif", date = 2020-01-01}')
-
-
-def test_ndvi_of_a_negative_or_empty_reflectance_is_missing(tmp_path: Path) -> None:
-    red = np.full((ROWS, COLUMNS), 0.04, np.float32)
-    nir = np.full((ROWS, COLUMNS), 0.36, np.float32)
-    red[0, 0], nir[0, 1] = -0.01, -0.5
-    red[0, 2] = nir[0, 2] = 0
-    write_raster(tmp_path / "red.tif", red)
-    write_raster(tmp_path / "nir.tif", nir)
-    report = run(tmp_path, 'ndvi = {red = "red.tif", nir = "nir.tif", date = 2020-01-01}')
-    (ndvi,) = read(tmp_path, "ndvi")
-
-    assert np.isnan(ndvi[0, :3]).all()
-    np.testing.assert_allclose(ndvi[1:], 0.8, atol=1e-6)
-    assert any("ndvi: 3 cells have a negative reflectance" in note for note in report.notes)
-
-
-def test_a_disk_that_fills_up_is_an_error_and_not_half_a_stack(tmp_path: Path) -> None:
-    write_raster(tmp_path / "dem.tif", np.random.default_rng(1).random((ROWS, COLUMNS)).astype(np.float32))
-    declared = settings(tmp_path, 'terrain = ["elevation", "slope", "northness", "eastness"]')
-    region = open_region(declared)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
-    try:
-        with pytest.raises((StorageError, OSError)):
-            derive(declared, region)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    assert not [path for path in (tmp_path / "data").iterdir() if path.is_file()]

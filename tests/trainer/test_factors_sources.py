@@ -17,23 +17,13 @@ from rasterio.windows import Window
 
 from service.errors import FactorError
 from service.region import Grid
+from tests.fix_factors import write_raster
 from trainer.factor_sources import HALO, RasterSource
 
 SIZE = 30.0
 LEFT, TOP = 600_000.0, 4_900_000.0
 GRID = Grid(CRS.from_epsg(32632), LEFT, TOP, SIZE, 20, 24)
 WHOLE = Window(0, 0, 24, 20)
-
-
-def write(path: Path, *bands: npt.NDArray[Any], crs: str | None = "EPSG:32632", **profile: Any) -> Path:
-    height, width = bands[0].shape
-    given = {"transform": Affine(SIZE, 0, LEFT, 0, -SIZE, TOP), "nodata": None} | profile
-    with rasterio.open(
-        path, "w", "GTiff", width, height, len(bands), crs, dtype=bands[0].dtype, **given
-    ) as out:
-        for number, band in enumerate(bands, start=1):
-            out.write(band, number)
-    return path
 
 
 def numbers() -> npt.NDArray[np.float32]:
@@ -47,14 +37,14 @@ def source(path: Path, kind: Any = "continuous") -> RasterSource:
 def test_a_source_on_the_grid_is_taken_as_it_is(tmp_path: Path) -> None:
     values = numbers()
     values[3:5, 7] = -9999
-    with source(write(tmp_path / "a.tif", values, nodata=-9999)) as dem:
+    with source(write_raster(tmp_path / "a.tif", values, nodata=-9999)) as dem:
         read = dem.read(WHOLE)
 
     np.testing.assert_array_equal(read, np.where(values == -9999, np.nan, values))
 
 
 def test_beyond_the_source_nothing_is_known(tmp_path: Path) -> None:
-    with source(write(tmp_path / "a.tif", numbers())) as dem:
+    with source(write_raster(tmp_path / "a.tif", numbers())) as dem:
         read = dem.read(Window(-HALO, -HALO, 24 + 2 * HALO, 20 + 2 * HALO))
 
     np.testing.assert_array_equal(read, np.pad(numbers(), HALO, constant_values=np.nan))
@@ -70,7 +60,7 @@ def test_a_warped_value_does_not_depend_on_the_window(
         step = 0.0003
         values = np.random.default_rng(5).random((60, 60)).astype(np.float32)
         where = Affine(step, 0, 10.245, 0, -step, 44.256)
-        write(path, values, crs="EPSG:4326", transform=where)
+        write_raster(path, values, crs="EPSG:4326", transform=where)
     with source(path, kind) as tilted:
         whole = tilted.read(WHOLE)
         part = tilted.read(Window(column, row, 24 - column, 20 - row))
@@ -82,7 +72,7 @@ def test_a_warped_value_does_not_depend_on_the_window(
 def test_categories_are_never_mixed(tmp_path: Path) -> None:
     codes = np.random.default_rng(7).choice(np.array([3, 200], np.uint8), (40, 48))
     finer = Affine(SIZE / 2, 0, LEFT + 4, 0, -SIZE / 2, TOP - 4)
-    with source(write(tmp_path / "rock.tif", codes, transform=finer), "categorical") as rock:
+    with source(write_raster(tmp_path / "rock.tif", codes, transform=finer), "categorical") as rock:
         assert set(np.unique(rock.read(WHOLE))) == {3.0, 200.0}
 
 
@@ -93,13 +83,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_raster_without_a_crs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FactorError, match=r"a\.tif does not say its CRS"):
-        source(write(tmp_path / "a.tif", numbers(), crs=None))
+        source(write_raster(tmp_path / "a.tif", numbers(), crs=None))
 
 
 def test_a_raster_without_a_place_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        write(path, numbers(), transform=Affine.identity())
+        write_raster(path, numbers(), transform=Affine.identity())
     with pytest.raises(FactorError, match="does not say where it lies"):
         source(path)
 
@@ -107,12 +97,12 @@ def test_a_raster_without_a_place_is_refused(tmp_path: Path) -> None:
 def test_degrees_under_a_crs_in_metres_are_refused(tmp_path: Path) -> None:
     degrees = Affine(0.0003, 0, 10.2, 0, -0.0003, 44.2)
     with pytest.raises(FactorError, match=r"claims EPSG:32632, in metres, but its bounds .* are degrees"):
-        source(write(tmp_path / "a.tif", numbers(), transform=degrees))
+        source(write_raster(tmp_path / "a.tif", numbers(), transform=degrees))
 
 
 def test_a_raster_of_several_bands_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FactorError, match="has 3 bands"):
-        source(write(tmp_path / "a.tif", numbers(), numbers(), numbers()))
+        source(write_raster(tmp_path / "a.tif", numbers(), numbers(), numbers()))
 
 
 def test_a_file_that_is_no_raster_is_refused(tmp_path: Path) -> None:
@@ -123,14 +113,14 @@ def test_a_file_that_is_no_raster_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_truncated_raster_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", numbers(), compress="deflate")
+    path = write_raster(tmp_path / "a.tif", numbers(), compress="deflate")
     path.write_bytes(path.read_bytes()[:1200])
     with pytest.raises(FactorError, match=r"a\.tif cannot be read as a raster"), source(path) as dem:
         dem.read(WHOLE)
 
 
 def test_elevations_that_say_they_are_in_feet_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", numbers())
+    path = write_raster(tmp_path / "a.tif", numbers())
     with rasterio.open(path, "r+") as out:
         out.units = ("ft",)
     with source(path) as dem, pytest.raises(FactorError, match="is in 'ft'"):
@@ -139,10 +129,10 @@ def test_elevations_that_say_they_are_in_feet_are_refused(tmp_path: Path) -> Non
 
 def test_the_digest_changes_with_the_file(tmp_path: Path) -> None:
     values = numbers()
-    with source(write(tmp_path / "a.tif", values)) as dem:
+    with source(write_raster(tmp_path / "a.tif", values)) as dem:
         before = dem.digest()
     values[0, 0] += 1
-    with source(write(tmp_path / "a.tif", values)) as dem:
+    with source(write_raster(tmp_path / "a.tif", values)) as dem:
         after = dem.digest()
 
     assert len(before) == 1
