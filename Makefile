@@ -9,9 +9,12 @@ BIN := $(VENV)/bin
 .PHONY: demo test check format bench apennines clean
 
 demo: $(VENV)/.demo
+	-$(BIN)/python web/build.py # without it, the plain page
 	$(BIN)/colluvium demo --dir demo --days $(DAYS) $(if $(filter 0 no,$(SERVE)),--no-serve,--serve)
 
 test: $(VENV)/.dev
+	tests/install_clients.sh
+	$(BIN)/python web/build.py --dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev
@@ -24,7 +27,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
+	tests/install_clients.sh
 	$(BIN)/python tests/benchmarks/bench_refresh.py
+	$(BIN)/python tests/benchmarks/bench_postgis.py
+	$(BIN)/python tests/benchmarks/bench_tiles.py
 
 # Reads the real Apennines case from ../shared/data (or COLLUVIUM_SHARED_DATA), writes under build/apennines/.
 apennines: $(VENV)/.dev
@@ -50,4 +56,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf build demo $(VENV)
+	rm -rf build demo $(VENV) service/web/vendor web/node_modules

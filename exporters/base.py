@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from exporters.layer import Layer
+from exporters.gauges import Bulletin
+from exporters.layer import Layer, LayerStatus
 
 
 class ExportError(Exception):
@@ -39,4 +40,22 @@ class Exporter(Protocol):
 
     def withdraw(self, layer: Layer) -> None:
         """Mark a delivered layer as withdrawn at the target; one never delivered is no error."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsLayers(Protocol):
+    """An exporter whose target can say what it holds, so that one restored from a backup is caught up."""
+
+    def holdings(self) -> dict[str, LayerStatus]:
+        """Return the status of each layer at the target, by id. Raises as `deliver` does."""
+        ...
+
+
+@runtime_checkable
+class TakesBulletins(Protocol):
+    """An exporter that also shows gauges and reservoirs."""
+
+    def deliver_bulletin(self, bulletin: Bulletin) -> None:
+        """Bring series and readings at the target in line; repeated, it changes nothing."""
         ...

@@ -25,7 +25,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, ClassScheme
+from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, TOP, ClassScheme
 
 SUSCEPTIBILITY = "susceptibility.tif"
 CLASSES = "class.tif"
@@ -124,9 +124,12 @@ class LayerWriter:
         }
         breaks = {"COLLUVIUM_BREAKS": " ".join(f"{value:g}" for value in scheme.breaks)}
         self._susceptibility = rasterio.open(self._plain(SUSCEPTIBILITY), "w", nodata=NODATA, **profile)
-        self._susceptibility.scales = (SCALE,)
-        self._susceptibility.descriptions = ("susceptibility",)
-        self._susceptibility.update_tags(**tags.to_tags("Landslide susceptibility"), **breaks)
+        # No GDAL scale: QGIS would apply it here and not to PostGIS rasters, which know none, and the same
+        # cell would read 0.52 in one and 130 in the other.
+        self._susceptibility.descriptions = (f"susceptibility x {TOP}",)
+        self._susceptibility.update_tags(
+            COLLUVIUM_SCALE=f"{SCALE:g}", **tags.to_tags("Landslide susceptibility"), **breaks
+        )
         self._classes = rasterio.open(self._plain(CLASSES), "w", nodata=CLASS_NODATA, **profile)
         self._classes.descriptions = ("class",)
         self._classes.write_colormap(1, _colours())

@@ -83,10 +83,11 @@ def _hotspot_columns(layer: Layer) -> dict[str, list[Any]]:
         "mean_susceptibility": [spot.mean for spot in spots],
         "maximum_susceptibility": [spot.maximum for spot in spots],
         "growth_m2": [spot.growth_m2 for spot in spots],
+        "first_seen": [spot.first_seen.isoformat() if spot.first_seen else None for spot in spots],
     }
 
 
-_TEXT = ("zone", "name", "class", "layer", "day")
+_TEXT = ("zone", "name", "class", "layer", "day", "first_seen")
 
 
 def _write(
@@ -140,8 +141,9 @@ def _metadata(layer: Layer) -> dict[str, str]:
 
 
 def _multi(wkb: bytes) -> bytes:
-    geometry = shapely.from_wkb(wkb)
-    parts = [part for part in shapely.get_parts(geometry, return_index=False) if part.geom_type == "Polygon"]
+    # Twice, because a mended zone may be a collection of a multipolygon and what else was left of it.
+    parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(shapely.from_wkb(wkb))))
+    parts = [part for part in parts if part.geom_type == "Polygon"]
     return bytes(shapely.to_wkb(shapely.MultiPolygon(parts), byte_order=1))
 
 

@@ -111,6 +111,7 @@ class Hotspot(_Value):
     maximum: float
     zone: str | None
     growth_m2: float | None  # on the footprint known to the previous layer; None without one
+    first_seen: date | None = None  # the day since which a hotspot stands there without a break
     geometry_wkb: bytes = Field(repr=False)
 
 

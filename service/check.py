@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from exporters.base import ExportError
 from service.bundle import Bundle, check_region
 from service.errors import ColluviumError
 from service.factor_stack import FactorStack
@@ -19,7 +22,7 @@ from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
 from service.region import Region, open_region
 from service.runtime import onnx_runtime
-from service.settings import Settings
+from service.settings import FolderExporter, PostgisExporter, Settings
 
 # One day's layer compresses to about this; the state is exact.
 _LAYER_BYTES_PER_CELL = 1.0
@@ -47,7 +50,7 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
     def look(name: str, action: Callable[[], Check]) -> None:
         try:
             checks.append(action())
-        except (ColluviumError, OSError) as error:
+        except (ColluviumError, ExportError, OSError) as error:
             checks.append(Check(name, "fail", str(error)))
 
     def look_at_region() -> Check:
@@ -75,6 +78,10 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
         ("bundle", look_at_bundle),
         ("factors", lambda: _look_at_factors(settings, region, bundle)),
         *[(f"feed {feed.name}", _feed_look(feed)) for feed in open_feeds(settings)],
+        *[
+            (f"exporter {section.name}", partial(_look_at_exporter, section, settings))
+            for section in settings.exporters
+        ],
         ("disk", lambda: _look_at_disk(settings, region, bundle)),
     ]
     for number, (name, action) in enumerate(steps, start=1):
@@ -126,6 +133,23 @@ def _feed_look(feed: Feed) -> Callable[[], Check]:
         return Check(f"feed {feed.name}", "warn" if rejections or problems else "ok", text)
 
     return look
+
+
+def _look_at_exporter(section: FolderExporter | PostgisExporter, settings: Settings) -> Check:
+    name = f"exporter {section.name}"
+    if isinstance(section, FolderExporter):
+        if not section.path.is_dir():
+            return Check(
+                name, "fail", f"{section.path} is no folder; mount it, or make it if it is meant to be local"
+            )
+        if not os.access(section.path, os.W_OK):
+            return Check(name, "fail", f"{section.path} cannot be written to by this user")
+        return Check(name, "ok", f"folder {section.path}")
+    from service.postgis import look_at_schema, schema_of
+
+    found = look_at_schema(section, settings)
+    words = f"schema {schema_of(section, settings)} at migration {found.migration}, {found.layers} layers"
+    return Check(name, "ok", words)
 
 
 def _look_at_disk(settings: Settings, region: Region | None, bundle: Bundle | None) -> Check:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,18 +20,19 @@ from apscheduler.triggers.cron import CronTrigger
 
 from service.api.app import create_app
 from service.bundle import Bundle
-from service.delivery import deliver_pending, open_exporters
+from service.delivery import exporter_names
 from service.errors import ColluviumError, SettingsError
 from service.ledger import Ledger
 from service.lock import exclusive
+from service.priority import lower
 from service.settings import Settings
-from service.workshop import ledger_path, lock_path, open_bundle
+from service.workshop import ledger_path, open_bundle
 
-_CHILD_NICENESS = 10
-# The whole stop must take less than ten seconds: the child first, then the server.
-_CHILD_STOPS_WITHIN_S = 6.0
+# The whole stop must take less than ten seconds: the server first, then all children at once.
 _SERVER_STOPS_WITHIN_S = 2
-_DELIVERY_EVERY_S = 60
+_CHILDREN_STOP_WITHIN_S = 6.0
+_LOOK_EVERY_S = 60.0
+_ROUND_EVERY_S = 300.0
 
 log = structlog.get_logger()
 
@@ -44,50 +46,96 @@ class Children:
         self._starting = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._given_up = threading.Event()
 
     def run(self, *arguments: str) -> int | None:
-        """Run `colluvium ARGUMENTS -c SETTINGS` to its end and return its exit status."""
+        """Run `colluvium ARGUMENTS -c SETTINGS` to its end and return its exit status; None once stopped."""
         with self._one_at_a_time:
             command = [sys.executable, "-m", "service", *arguments, "-c", str(self._settings_path)]
             with self._starting:
                 if self._stopping:
                     return None
-                self._child = subprocess.Popen(
+                self._child = child = subprocess.Popen(
                     command,
                     stdout=subprocess.DEVNULL,
                     # A terminal's Ctrl-C reaches the daemon alone, which then stops the child in order.
                     start_new_session=True,
                 )
             # Not in the child between fork and exec: with threads about, code there may hang.
-            os.setpriority(os.PRIO_PROCESS, self._child.pid, _CHILD_NICENESS)
-            status = self._child.wait()
+            lower(child.pid)
+            status = self._wait(child)
             self._child = None
             log.info("child ended", command=" ".join(arguments), status=status)
             return status
 
-    @contextmanager
-    def idle(self) -> Iterator[bool]:
-        """Keep children from starting while the block runs; False where one runs already."""
-        free = self._one_at_a_time.acquire(blocking=False)
-        try:
-            yield free and not self._stopping
-        finally:
-            if free:
-                self._one_at_a_time.release()
-
-    def stop(self) -> None:
-        """End the child, gently first, and start no other."""
+    def ask_to_stop(self) -> None:
+        """Ask the child to end, and start no other."""
         with self._starting:
             self._stopping = True
             child = self._child
-        if child is None:
-            return
-        child.terminate()
-        try:
-            child.wait(_CHILD_STOPS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            log.error("child did not stop and was killed; the next run sweeps up after it", pid=child.pid)
-            child.kill()
+        if child is not None:
+            child.terminate()
+
+    def end_by(self, deadline: float) -> None:
+        """Kill a child that has not ended by a moment of the monotonic clock."""
+        child = self._child
+        if child is not None:
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("child did not stop and was killed; the next run sweeps up after it", pid=child.pid)
+                child.kill()
+        # Not even killing ends one that the kernel holds in a share that hangs; nobody waits for it.
+        self._given_up.set()
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> int | None:
+        while not self._given_up.is_set():
+            try:
+                return child.wait(1.0)
+            except subprocess.TimeoutExpired:
+                continue
+        return child.poll()
+
+
+def stop_all(children: Iterable[Children]) -> None:
+    """End all children, gently first, within the time for one."""
+    children = list(children)
+    for each in children:
+        each.ask_to_stop()
+    deadline = time.monotonic() + _CHILDREN_STOP_WITHIN_S
+    for each in children:
+        each.end_by(deadline)
+
+
+class Deliveries:
+    """Keeps one exporter up to date, apart from the other jobs: a target that hangs holds up nobody else."""
+
+    def __init__(self, exporter: str, children: Children, is_due: Callable[[str], bool]) -> None:
+        self._exporter = exporter
+        self._children = children
+        self._is_due = is_due
+        self._asked = threading.Event()
+
+    def start(self) -> None:
+        """Begin, in a thread that does not outlive the daemon."""
+        threading.Thread(target=self._work, name=f"deliver {self._exporter}", daemon=True).start()
+
+    def ask(self) -> None:
+        """Have a round soon."""
+        self._asked.set()
+
+    def _work(self) -> None:
+        last = time.monotonic()
+        while True:
+            asked = self._asked.wait(_LOOK_EVERY_S)
+            self._asked.clear()
+            # A round costs a process. One that nobody asked for looks for reports and restored databases.
+            if asked or self._is_due(self._exporter) or time.monotonic() - last >= _ROUND_EVERY_S:
+                try:
+                    self._children.run("deliver", "--exporter", self._exporter, "--json")
+                except OSError as error:  # no memory, no process left; the next look tries again
+                    log.error("no delivery was started", exporter=self._exporter, reason=str(error))
+                last = time.monotonic()
 
 
 def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], datetime]) -> None:
@@ -97,7 +145,11 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
     """
     with exclusive(settings.data_dir / "daemon.lock", "colluvium run"):
         children = Children(settings_path)
-        scheduler = _schedule(settings, children, clock)
+        bearers = {name: Children(settings_path) for name in exporter_names(settings)}
+        deliveries = [
+            Deliveries(name, each, partial(_is_due, settings, clock)) for name, each in bearers.items()
+        ]
+        scheduler = _schedule(settings, children, deliveries)
         app = create_app(settings, clock, bundle=_load_bundle(settings, clock))
         server = uvicorn.Server(
             uvicorn.Config(
@@ -113,15 +165,19 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         scheduler.start()
+        for delivery in deliveries:
+            delivery.start()
         log.info("daemon serves", host=settings.http.host, port=settings.http.port)
         try:
             server.run()
         finally:
-            children.stop()
+            stop_all([children, *bearers.values()])
             scheduler.shutdown(wait=False)
 
 
-def _schedule(settings: Settings, children: Children, clock: Callable[[], datetime]) -> BackgroundScheduler:
+def _schedule(
+    settings: Settings, children: Children, deliveries: Sequence[Deliveries]
+) -> BackgroundScheduler:
     # A clock change may fire a job twice or not at all: jobs are idempotent, and missed days come from the
     # ledger. The grace time's default of one second would drop a job that waits for another.
     scheduler = BackgroundScheduler(
@@ -130,26 +186,24 @@ def _schedule(settings: Settings, children: Children, clock: Callable[[], dateti
     )
 
     def ingest() -> None:
-        children.run("ingest", "--json")
+        work("ingest")
 
     def refresh() -> None:
-        children.run("backfill", "--json")
+        work("backfill")
+
+    def work(command: str) -> None:
+        # Delivered apart from it: the next hour's readings do not wait for a share that hangs.
+        children.run(command, "--json", "--no-deliver")
+        for delivery in deliveries:
+            delivery.ask()
 
     def start() -> None:
         ingest()
         refresh()
 
-    def deliver() -> None:
-        # A child that starts now would find the lock held, and its day would have to wait for the next hour.
-        with children.idle() as idle:
-            if idle:
-                _deliver(settings, clock)
-
     scheduler.add_job(start, id="start")
     scheduler.add_job(ingest, _cron("ingest", settings.schedule.ingest, settings), id="ingest")
     scheduler.add_job(refresh, _cron("refresh", settings.schedule.refresh, settings), id="refresh")
-    if settings.exporters:
-        scheduler.add_job(deliver, "interval", seconds=_DELIVERY_EVERY_S, id="deliver")
     return scheduler
 
 
@@ -162,16 +216,13 @@ def _cron(name: str, expression: str, settings: Settings) -> CronTrigger:
         ) from error
 
 
-def _deliver(settings: Settings, clock: Callable[[], datetime]) -> None:
-    """Retry what exporters missed while no refresh runs, which delivers on its own."""
+def _is_due(settings: Settings, clock: Callable[[], datetime], exporter: str) -> bool:
     try:
-        with (
-            exclusive(lock_path(settings), "delivery"),
-            Ledger(ledger_path(settings), clock) as ledger,
-        ):
-            deliver_pending(ledger, open_exporters(settings), clock())
+        with Ledger(ledger_path(settings), clock, make=False) as ledger:
+            return ledger.outbox.is_due(exporter, clock())
     except ColluviumError as error:
-        log.info("delivery waits", reason=str(error))
+        log.error("the outbox cannot be read", reason=str(error))
+        return False
 
 
 def _load_bundle(settings: Settings, clock: Callable[[], datetime]) -> Bundle | None:

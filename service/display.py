@@ -41,8 +41,11 @@ def list_layers(data_dir: Path, ledger: Ledger) -> None:
         if ledger.latest() is None:
             path.unlink(missing_ok=True)
             return
+        # Picked here, while those without files are still among them: where the newest revision of a day was
+        # removed, an older one that had to stay must not take its place.
+        newest = {(layer.day, layer.lead): layer for layer in ledger.layers()}
         with replacing(path) as temporary:
-            write_collection(temporary, ledger.layers())
+            write_collection(temporary, newest.values())
 
 
 def mark_withdrawn(ledger: Ledger) -> None:

@@ -56,7 +56,7 @@ def read_figures(settings: Settings, clock: Callable[[], datetime]) -> Figures:
             feeds=feeds,
             exporters=[
                 ExporterFigures(count.exporter, count.pending, count.parked, count.attempts, count.errors)
-                for count in ledger.outbox_counts(names)
+                for count in ledger.outbox.counts(names)
             ],
             held=ledger.hold() is not None,
             build={"version": importlib.metadata.version("colluvium")},

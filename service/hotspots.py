@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from exporters.cog import CLASSES, SUSCEPTIBILITY
-from exporters.layer import CLASS_LABELS, SCALE, Hotspot
+from exporters.geopackage import AREAS
+from exporters.layer import CLASS_LABELS, SCALE, Hotspot, Layer
+from service.areas_file import read_hotspots
 from service.region import Zone
 
 _HIGH = CLASS_LABELS.index("high") + 1
@@ -85,6 +88,34 @@ def find_hotspots(
         for number, (component, geometry) in enumerate(zip(kept, geometries, strict=True), start=1)
     )
     return Hotspots(found, keep.left_out, keep.left_out_cells * cell_area_m2)
+
+
+def date_hotspots(hotspots: Hotspots, day: date, previous: Layer | None) -> Hotspots:
+    """Say since which day a hotspot stands where each one of `day` stands.
+
+    It inherits the oldest such day of those that it shares ground with in the comparable layer before;
+    touching is not enough. Without such a layer, or ground in common, it is new.
+    """
+    if previous is None or not hotspots.found:
+        since = [day] * len(hotspots.found)
+    else:
+        since = _first_seen([shapely.from_wkb(spot.geometry_wkb) for spot in hotspots.found], day, previous)
+    found = tuple(
+        spot.model_copy(update={"first_seen": seen}) for spot, seen in zip(hotspots.found, since, strict=True)
+    )
+    return replace(hotspots, found=found)
+
+
+def _first_seen(geometries: list[shapely.Geometry], day: date, previous: Layer) -> list[date]:
+    before = read_hotspots(previous.folder / AREAS)
+    then = np.array([shapely.from_wkb(spot.geometry_wkb) for spot in before], object)
+    since = [day] * len(geometries)
+    here, there = shapely.STRtree(then).query(geometries, predicate="intersects")
+    shared = shapely.relate_pattern(np.array(geometries, object)[here], then[there], "T********")
+    for index, other in zip(here[shared], there[shared], strict=True):
+        # Files that do not say since when say at least that it was there on their day.
+        since[index] = min(since[index], before[other].first_seen or previous.day)
+    return since
 
 
 @dataclass(frozen=True)

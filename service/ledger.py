@@ -1,4 +1,6 @@
-"""The ledger: what was run, on which inputs, how it ended; layers; the journal of human acts; the outbox.
+"""The ledger: what was run, on which inputs, how it ended; layers; the journal of human acts.
+
+The outbox (`Ledger.outbox`) and what people reported from the field (`Ledger.proposals`) are parts of it.
 
 ledger.sqlite is the truth about what is published. Files on disk that it does not name do not count.
 """
@@ -15,8 +17,10 @@ from typing import Self
 
 from exporters.layer import Layer, LayerStatus
 from service.errors import Outcome
-from service.ledger_rows import Act, Delivery, OutboxCount, Run, run_of
+from service.ledger_rows import Act, Run, ShownLayer, Standing, run_of, shown_of, standing_of
 from service.ledger_schema import MIGRATIONS
+from service.outbox import Outbox
+from service.proposals import Decision, Proposal, Proposals
 from service.sqlite import open_database, transaction
 from service.stamps import from_stamp, to_stamp
 
@@ -36,6 +40,8 @@ class Ledger:
         self.clock = clock
         self._db = open_database(path, MIGRATIONS, "ledger", make=make)
         self._db.row_factory = sqlite3.Row
+        self.outbox = Outbox(self._db, self._now)
+        self.proposals = Proposals(self._db, self._now)
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +160,7 @@ class Ledger:
                 json.dumps(basis),
             ),
         )
-        self._enqueue(layer.id, "deliver", exporters)
+        self.outbox.put(layer.id, "deliver", exporters)
 
     def withdraw(self, layer: Layer, by: str, reason: str, exporters: Sequence[str]) -> Layer:
         """Withdraw a layer: journal, status and outbox in one transaction; return it as withdrawn."""
@@ -165,7 +171,7 @@ class Ledger:
                 (self._now(), layer.id),
             )
             self._write_act("withdraw", layer.id, by, reason)
-            self._enqueue(layer.id, "withdraw", exporters)
+            self.outbox.put(layer.id, "withdraw", exporters)
         return withdrawn
 
     def layer(self, identity: str) -> Layer | None:
@@ -191,27 +197,56 @@ class Ledger:
         return newest if newest and newest.status != LayerStatus.WITHDRAWN else None
 
     def latest(self, *, before: date | None = None, as_of: datetime | None = None) -> Layer | None:
-        """Return the newest nowcast shown (lead 0, not withdrawn), of a day before `before` if given."""
+        """Return the newest nowcast shown (lead 0, not withdrawn), of a day before `before` if given.
+
+        Layers whose files were removed are passed over: there is nothing to show.
+        """
         bound = _bound(as_of)
         return self._one_layer(
             f"{_LAYER} WHERE a.lead = 0 AND (a.withdrawn_at IS NULL OR a.withdrawn_at > ?) AND a.day < ?"  # noqa: S608
-            " AND a.issued_at <= ? AND NOT EXISTS (SELECT 1 FROM layer b WHERE b.day = a.day"
-            " AND b.lead = a.lead AND b.revision > a.revision AND b.issued_at <= ?)"
+            " AND a.removed_at IS NULL AND a.issued_at <= ? AND NOT EXISTS (SELECT 1 FROM layer b"
+            " WHERE b.day = a.day AND b.lead = a.lead AND b.revision > a.revision AND b.issued_at <= ?)"
             " ORDER BY a.day DESC LIMIT 1",
             (bound, before.isoformat() if before else "9999", bound, bound),
             as_of,
         )
 
     def layers(
-        self, since: date | None = None, until: date | None = None, *, withdrawn_only: bool = False
+        self,
+        since: date | None = None,
+        until: date | None = None,
+        *,
+        withdrawn_only: bool = False,
+        with_zones: bool = True,
     ) -> list[Layer]:
-        """Return all revisions of all days (or those withdrawn), oldest day first."""
+        """Return all revisions of all days (or those withdrawn), oldest day first.
+
+        Without zones a layer has the areas of the whole region only; a year is then read in half the time.
+        """
         rows = self._db.execute(
             f"{_LAYER} WHERE day >= ? AND day <= ? AND (withdrawn_at IS NOT NULL OR NOT ?)"
             " ORDER BY day, lead, revision",
             (since.isoformat() if since else "0000", until.isoformat() if until else "9999", withdrawn_only),
         )
-        return [self._layer(row) for row in rows]
+        return [self._layer(row, with_zones=with_zones) for row in rows]
+
+    def shown(self, since: date, until: date) -> list[ShownLayer]:
+        """Return where the nowcasts shown for days `since` to `until` lie, oldest first, without their areas.
+
+        Reading a year of whole records takes a hundred times as long.
+        """
+        rows = self._db.execute(
+            "SELECT a.id, a.day, a.digest, json_extract(a.record, '$.folder') AS folder,"
+            " json_extract(a.record, '$.classes.breaks') AS breaks,"
+            " json_extract(a.record, '$.model.digest') AS model,"
+            " json_array(json_extract(a.record, '$.crs'), json_extract(a.record, '$.bounds'),"
+            " json_extract(a.record, '$.shape')) AS grid FROM layer a"
+            " WHERE a.lead = 0 AND a.withdrawn_at IS NULL AND a.removed_at IS NULL AND a.day BETWEEN ? AND ?"
+            " AND NOT EXISTS (SELECT 1 FROM layer b WHERE b.day = a.day AND b.lead = a.lead"
+            " AND b.revision > a.revision) ORDER BY a.day",
+            (since.isoformat(), until.isoformat()),
+        )
+        return [shown_of(row, self._place(row["folder"])) for row in rows]
 
     def first_day(self) -> date | None:
         """Return the oldest day that ever had a layer."""
@@ -227,9 +262,33 @@ class Ledger:
         return row is not None
 
     def folders(self) -> set[str]:
-        """Return the folder of every recorded layer."""
-        rows = self._db.execute("SELECT json_extract(record, '$.folder') FROM layer")
-        return {str(self._place(row[0])) for row in rows}
+        """Return the folder of every recorded layer whose files are kept."""
+        return self._folders("removed_at IS NULL")
+
+    def removed_folders(self) -> set[str]:
+        """Return the folders that retention gave up, and that no later layer has taken."""
+        return self._folders("removed_at IS NOT NULL") - self.folders()
+
+    def removed_at(self, identity: str) -> datetime | None:
+        """Return when a layer's files were removed from the local disk; None where they are kept."""
+        row = self._db.execute("SELECT removed_at FROM layer WHERE id = ?", (identity,)).fetchone()
+        return from_stamp(row["removed_at"]) if row and row["removed_at"] else None
+
+    def standings(self) -> list[Standing]:
+        """Return how each layer stands, all revisions of all days, oldest day first, without its record."""
+        rows = self._db.execute(
+            "SELECT id, day, lead, revision, issued_at, withdrawn_at, removed_at,"
+            " revision = max(revision) OVER (PARTITION BY day, lead) AS newest FROM layer"
+            " ORDER BY day, lead, revision"
+        )
+        return [standing_of(row) for row in rows]
+
+    def mark_removed(self, identities: Sequence[str]) -> None:
+        """Note that these layers' files are no longer kept. Call inside a transaction, then remove them."""
+        self._db.executemany(
+            "UPDATE layer SET removed_at = ? WHERE id = ? AND removed_at IS NULL",
+            [(self._now(), identity) for identity in identities],
+        )
 
     # --- human acts ---
 
@@ -237,6 +296,30 @@ class Ledger:
         """Append to the journal."""
         with self.transaction():
             self._write_act(act, subject, by, reason)
+
+    def retry(self, exporter: str, by: str, reason: str) -> int:
+        """Have what an exporter parked, or waits with, tried at once, and write that to the journal."""
+        with self.transaction():
+            count = self.outbox.retry(exporter)
+            self._write_act("retry", exporter, by, reason)
+        return count
+
+    def drop(self, exporter: str, by: str, reason: str) -> int:
+        """Give up what an exporter has not delivered, and write that to the journal."""
+        with self.transaction():
+            count = self.outbox.drop(exporter)
+            self._write_act("drop", exporter, by, reason)
+        return count
+
+    def decide(self, number: int, decision: Decision, by: str, reason: str) -> Proposal:
+        """Accept or reject a proposal: its state and the journal in one transaction; return it as decided.
+
+        Raises UsageError where there is none of that number, or it was decided so already.
+        """
+        with self.transaction():
+            proposal = self.proposals.decide(number, decision, by, reason)
+            self._write_act(decision.removesuffix("ed"), f"report {proposal.uid}", by, reason)
+        return proposal
 
     def journal(self) -> list[Act]:
         """Return all human acts, oldest first."""
@@ -251,70 +334,6 @@ class Ledger:
         acts = [act for act in self.journal() if act.act in ("hold", "resume")]
         acts = [act for act in acts if as_of is None or act.at <= as_of]
         return acts[-1] if acts and acts[-1].act == "hold" else None
-
-    # --- outbox ---
-
-    def pending(self, exporter: str) -> list[Delivery]:
-        """Return what an exporter has yet to deliver, in order."""
-        rows = self._db.execute(
-            "SELECT * FROM outbox WHERE exporter = ? AND state = 'pending' ORDER BY id", (exporter,)
-        )
-        return [
-            Delivery(
-                row["id"],
-                row["exporter"],
-                row["layer_id"],
-                row["act"],
-                row["attempts"],
-                from_stamp(row["retry_at"]) if row["retry_at"] else None,
-            )
-            for row in rows
-        ]
-
-    def delivered(self, delivery: Delivery) -> None:
-        """Note a delivery."""
-        self._db.execute(
-            "UPDATE outbox SET state = 'delivered', attempts = attempts + 1, ended_at = ? WHERE id = ?",
-            (self._now(), delivery.id),
-        )
-
-    def delivery_failed(self, delivery: Delivery, error: str, retry_at: datetime | None) -> None:
-        """Note a failed delivery: tried again at `retry_at`, or parked for good where that is None."""
-        self._db.execute(
-            "UPDATE outbox SET attempts = attempts + 1, errors = errors + 1, last_error = ?, retry_at = ?,"
-            " state = CASE WHEN ? IS NULL THEN 'parked' ELSE 'pending' END WHERE id = ?",
-            (error, to_stamp(retry_at) if retry_at else None, 1 if retry_at else None, delivery.id),
-        )
-
-    def outbox_counts(self, exporters: Sequence[str]) -> list[OutboxCount]:
-        """Return the outbox in figures, one row for each exporter, from zero."""
-        rows = self._db.execute(
-            "SELECT exporter, sum(state = 'pending') AS pending, sum(state = 'parked') AS parked,"
-            " sum(attempts) AS attempts, sum(errors) AS errors FROM outbox GROUP BY exporter"
-        )
-        found = {row["exporter"]: row for row in rows}
-        counts = []
-        for name in exporters:
-            row = found.get(name)
-            if row is None:
-                counts.append(OutboxCount(name, 0, 0, 0, 0, None))
-                continue
-            error = self._db.execute(
-                "SELECT last_error FROM outbox WHERE exporter = ? AND state != 'delivered'"
-                " AND last_error IS NOT NULL ORDER BY id LIMIT 1",
-                (name,),
-            ).fetchone()
-            counts.append(
-                OutboxCount(
-                    name,
-                    row["pending"],
-                    row["parked"],
-                    row["attempts"],
-                    row["errors"],
-                    error["last_error"] if error else None,
-                )
-            )
-        return counts
 
     # --- versions of inputs ---
 
@@ -350,15 +369,24 @@ class Ledger:
     def _place(self, kept: str) -> Path:
         return self.path.parent / kept
 
+    def _folders(self, condition: str) -> set[str]:
+        rows = self._db.execute(f"SELECT json_extract(record, '$.folder') FROM layer WHERE {condition}")  # noqa: S608
+        return {str(self._place(row[0])) for row in rows}
+
     def _one_layer(
         self, sql: str, parameters: tuple[object, ...], as_of: datetime | None = None
     ) -> Layer | None:
         row = self._db.execute(sql, parameters).fetchone()
         return self._layer(row, as_of) if row else None
 
-    def _layer(self, row: sqlite3.Row, as_of: datetime | None = None) -> Layer:
+    def _layer(self, row: sqlite3.Row, as_of: datetime | None = None, *, with_zones: bool = True) -> Layer:
         """Return a layer as it stood: a withdrawal after `as_of` had not happened yet."""
-        layer = Layer.model_validate_json(row["record"])
+        if with_zones:
+            layer = Layer.model_validate_json(row["record"])
+        else:
+            record = json.loads(row["record"])
+            record["areas"] = [area for area in record["areas"] if not area["zone"]]
+            layer = Layer.model_validate(record)
         withdrawn = row["withdrawn_at"] is not None and row["withdrawn_at"] <= _bound(as_of)
         status = LayerStatus.WITHDRAWN if withdrawn else layer.status
         return layer.model_copy(update={"folder": self._place(str(layer.folder)), "status": status})
@@ -370,12 +398,6 @@ class Ledger:
         self._db.execute(
             "INSERT INTO journal (at, act, subject, by_whom, reason) VALUES (?, ?, ?, ?, ?)",
             (self._now(), act, subject, by, reason),
-        )
-
-    def _enqueue(self, layer_id: str, act: str, exporters: Sequence[str]) -> None:
-        self._db.executemany(
-            "INSERT INTO outbox (exporter, layer_id, act, created_at, state) VALUES (?, ?, ?, ?, 'pending')",
-            [(exporter, layer_id, act, self._now()) for exporter in exporters],
         )
 
 

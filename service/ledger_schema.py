@@ -65,4 +65,32 @@ MIGRATIONS = (
         path TEXT NOT NULL
     );
     """,
+    """
+    ALTER TABLE layer ADD COLUMN removed_at TEXT;   -- since when its files are no longer on the local disk
+    CREATE TABLE proposal (
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,      -- of the report, given in the field
+        exporter TEXT NOT NULL,        -- whose database it came from
+        number INTEGER NOT NULL,       -- there
+        reported_at TEXT NOT NULL,
+        received_at TEXT NOT NULL,
+        observed_on TEXT NOT NULL,
+        lon REAL NOT NULL,             -- EPSG:4326
+        lat REAL NOT NULL,
+        kind TEXT NOT NULL,            -- landslide, nothing_seen
+        accuracy_m REAL,
+        note TEXT NOT NULL,
+        reporter TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'proposed',     -- proposed, accepted, rejected
+        decided_at TEXT,
+        by_whom TEXT,
+        reason TEXT
+    );
+    CREATE INDEX proposal_of_exporter ON proposal (exporter, number);
+    CREATE TABLE bulletin (
+        exporter TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,          -- of the last bulletin that it took
+        sent_at TEXT NOT NULL
+    );
+    """,
 )

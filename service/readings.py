@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -368,6 +368,37 @@ class Archive:
             for value, known_at, issued_at, member, version, quality, reason, assumed in rows
         ]
 
+    def latest_readings(self, variable: str, until: date) -> list[Reading]:
+        """Return the newest reading of each series up to a day, good or rejected, by feed and id.
+
+        Of one day's readings a good one counts, since it is what a window is given. Forecasts do not.
+        """
+        rows = self._db.execute(
+            "SELECT s.feed, s.id, r.day, r.value, r.known_at, r.product_version, r.quality, r.reason"
+            " FROM series s JOIN reading r ON r.row = (SELECT q.row FROM reading q WHERE q.series = s.number"
+            " AND q.day <= ? AND q.issued_at IS NULL"
+            " ORDER BY q.day DESC, q.quality = 'good' DESC, q.known_at DESC, q.row DESC LIMIT 1)"
+            " WHERE s.variable = ? ORDER BY s.feed, s.id",
+            (until.isoformat(), variable),
+        )
+        return _readings_of(variable, rows)
+
+    def newest_by_day(self, variable: str, since: date) -> list[Reading]:
+        """Return the newest reading of each series and day from a day on, good or rejected, oldest day first.
+
+        A day's newest good reading counts, or, where it has none, the newest rejected one. No forecasts.
+        """
+        rows = self._db.execute(
+            "SELECT feed, id, day, value, known_at, product_version, quality, reason FROM ("
+            "SELECT s.feed, s.id, r.*, row_number() OVER (PARTITION BY r.series, r.day"
+            " ORDER BY r.quality = 'good' DESC, r.known_at DESC, r.row DESC) AS place"
+            " FROM series s CROSS JOIN reading r ON r.series = s.number"
+            " WHERE s.variable = ? AND r.day >= ? AND r.issued_at IS NULL)"
+            " WHERE place = 1 ORDER BY feed, id, day",
+            (variable, since.isoformat()),
+        )
+        return _readings_of(variable, rows)
+
     def first_day(self, variable: str | None = None) -> date | None:
         """Return the oldest day with a good reading of the variable (or of any)."""
         return self._outermost("ASC", variable)
@@ -389,6 +420,23 @@ class Archive:
     def feed_statistics(self) -> tuple[FeedStatistics, ...]:
         """Return each feed's attempts, errors, readings by quality and newest day, by name."""
         return self.log.statistics()
+
+
+def _readings_of(variable: str, rows: Iterable[Any]) -> list[Reading]:
+    return [
+        Reading(
+            feed,
+            variable,
+            identity,
+            date.fromisoformat(day),
+            value,
+            from_stamp(known_at),
+            product_version=version,
+            quality=Quality(quality),
+            reason=reason,
+        )
+        for feed, identity, day, value, known_at, version, quality, reason in rows
+    ]
 
 
 def _moment(as_of: datetime | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from itertools import count
 from pathlib import Path
 
 import shapely
@@ -16,11 +17,10 @@ from exporters.geopackage import write_areas
 from exporters.layer import Layer, LayerStatus, ZoneArea
 from exporters.stac import write_item
 from service.areas import AreaCounter, Change, class_area_changes, zone_areas
-from service.delivery import deliver_pending
 from service.display import show_latest
 from service.errors import HeldError, Outcome, UsageError
 from service.files import digest_of, replacing_folder
-from service.hotspots import Hotspots, find_hotspots
+from service.hotspots import Hotspots, date_hotspots, find_hotspots
 from service.inference import RangeShares, susceptibility_strips, training_range_shares
 from service.manifest import Manifest
 from service.refreshed import Refreshed, Stages
@@ -37,7 +37,8 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
 
     With `shop.as_of` set, rebuild it as it would have been made then, under replays/, and publish nothing.
     A withdrawn day is published again only where a person names it (`by_hand`), and with other inputs.
-    The caller holds the region's lock and records how it ended (service.runs).
+    The caller holds the region's lock and records how it ended (service.runs); exporters get the layer from
+    the outbox (service.delivery).
     """
     replay = shop.as_of is not None
     with stages("windows"):
@@ -52,8 +53,6 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
     if not replay and shop.ledger.is_withdrawn(chosen, digest):
         raise HeldError(f"the layer of {chosen} with these inputs was withdrawn, and they have not changed")
     if shown is not None and shown.digest == digest and not replay:
-        with stages("exporters"):
-            deliver_pending(shop.ledger, shop.exporters, shop.clock())
         return Refreshed(Outcome.UNCHANGED, chosen, shown, seconds=stages.seconds)
 
     destination = _destination(shop, chosen, digest)
@@ -84,8 +83,6 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
         _record(shop, layer, _basis(shop, windows), shown)
     with stages("latest"):
         show_latest(shop.settings.data_dir, shop.ledger)
-    with stages("exporters"):
-        deliver_pending(shop.ledger, shop.exporters, shop.clock())
     return Refreshed(Outcome.PUBLISHED, chosen, layer, seconds=stages.seconds)
 
 
@@ -161,7 +158,7 @@ def _record(shop: Workshop, layer: Layer, basis: dict[str, str], shown: Layer | 
             newest = shop.ledger.newest_revision(layer.day)
             if newest is not None and newest != shown:
                 raise HeldError(f"{newest.id} was withdrawn while {layer.id} was made; it is not published")
-            shop.ledger.add_layer(layer, basis, [exporter.name for exporter in shop.exporters])
+            shop.ledger.add_layer(layer, basis, [exporter.name for exporter in shop.settings.exporters])
     except HeldError:
         shutil.rmtree(layer.folder)
         raise
@@ -225,7 +222,8 @@ def _destination(shop: Workshop, day: date, digest: str) -> Path:
     if not plain.exists():
         return plain
     # Inputs went back to what they were two revisions ago.
-    return parent / f"{digest[:16]}-{len(list(parent.iterdir())) + 1}"
+    numbered = (parent / f"{digest[:16]}-{number}" for number in count(2))
+    return next(folder for folder in numbered if not folder.exists())
 
 
 def _layer_writer(shop: Workshop, windows: WindowSet, folder: Path) -> LayerWriter:
@@ -287,7 +285,8 @@ def _changes(shop: Workshop, day: date, folder: Path) -> dict[int, Change]:
     earlier = {}
     for days in CHANGE_DAYS:
         before = shop.ledger.current(day - timedelta(days=days), as_of=shop.as_of)
-        if before is not None and _comparable(shop, before):
+        kept = before is not None and shop.ledger.removed_at(before.id) is None
+        if before is not None and kept and _comparable(shop, before):
             earlier[days] = before.folder
     region = shop.region
     return class_area_changes(folder, earlier, region.zones_path, len(region.zones), k=region.forcing.k)
@@ -319,14 +318,16 @@ def _comparable(shop: Workshop, layer: Layer) -> bool:
 def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
     previous = shop.ledger.latest(before=day, as_of=shop.as_of)
     comparable = previous is not None and _comparable(shop, previous)
-    return find_hotspots(
+    before = previous if comparable else None
+    found = find_hotspots(
         folder,
         shop.region.zones_path,
         shop.region.zones,
         min_area_m2=shop.settings.hotspots.min_area_m2,
         at_most=shop.settings.hotspots.at_most,
-        previous=previous.folder if previous is not None and comparable else None,
+        previous=before.folder if before is not None else None,
     )
+    return date_hotspots(found, day, before)
 
 
 def _layer(

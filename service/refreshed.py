@@ -13,7 +13,7 @@ from exporters.layer import Layer
 from service.errors import Outcome
 
 # A caller is told each stage as it begins; the order is the order of the work.
-STAGES = ("windows", "head", "files", "areas", "layer", "ledger", "latest", "exporters")
+STAGES = ("windows", "head", "files", "areas", "layer", "ledger", "latest")
 OnStage = Callable[[str], None]
 
 

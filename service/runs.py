@@ -22,11 +22,13 @@ from service.errors import (
     policy_of,
 )
 from service.files import remove_leftovers
+from service.hillshade import ensure_hillshade
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
 from service.refresh import archive_variables, refresh
 from service.refreshed import OnStage, Refreshed, Stages
+from service.retention import remove_marked, retire_layers
 from service.settings import Settings
 from service.surfaces import SurfaceStore, prune
 from service.workshop import Workshop, ledger_path, lock_path, open_workshop
@@ -76,8 +78,11 @@ def run_days(
                             break
                     if as_of is None:
                         prune_states(shop)
+                if as_of is None:
+                    retire_layers(ledger, settings.retention, clock().astimezone(settings.timezone).date())
                 list_layers(settings.data_dir, ledger)
                 prune_surfaces(settings)
+                _shade(settings)
         except (ColluviumError, OSError, KeyboardInterrupt) as error:
             results.append(_ended(ledger, None, None, error, {}, kind))
     return results
@@ -109,7 +114,7 @@ def attempt(
 
 
 def sweep(settings: Settings, ledger: Ledger) -> None:
-    """Put right what a killed run left: open rows, half files, layers that were never recorded.
+    """Put right what a killed run left: open rows, half files, layers never recorded or only half removed.
 
     Only the holder of the lock may call this. Raises StorageError where the ledger does not know several
     layers: a kill leaves one at the most, so the ledger is then not the one that belongs to them.
@@ -118,6 +123,7 @@ def sweep(settings: Settings, ledger: Ledger) -> None:
     # A withdrawal writes its files inside a transaction, and so they are none of these leftovers.
     with ledger.transaction():
         removed = remove_leftovers(settings.data_dir)
+    removed += remove_marked(ledger)
     recorded = ledger.folders()
     layers = settings.data_dir / "layers"
     orphans = [path for path in layers.glob("*/*") if path.is_dir() and str(path) not in recorded]
@@ -180,6 +186,14 @@ def catch_up_days(shop: Workshop) -> list[date | None]:
 def span(since: date, until: date) -> list[date | None]:
     """Return all days from `since` to `until`."""
     return [since + timedelta(days=offset) for offset in range((until - since).days + 1)]
+
+
+def _shade(settings: Settings) -> None:
+    """Make the page's base map where it is missing; without it the map is as true, and less easy to read."""
+    try:
+        ensure_hillshade(settings)
+    except (ColluviumError, OSError) as error:
+        log.warning("no hillshade for the page", reason=str(error))
 
 
 def overall(results: Iterable[Refreshed]) -> Outcome:

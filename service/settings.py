@@ -7,6 +7,7 @@ Order of precedence: environment (`COLLUVIUM_HTTP__PORT=8000`), secret files (a 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from contextvars import ContextVar
 from datetime import date, time, timedelta
@@ -285,10 +286,88 @@ class FolderExporter(_Section):
     path: FilePath
 
 
+class Secret(_Section):
+    """Where a password comes from: an environment variable, or a file that holds nothing else."""
+
+    env: str | None = None
+    file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('give either env = "NAME" or file = "PATH"')
+        return self
+
+    def read(self) -> str:
+        """Return the secret. Raises SettingsError that names the place, never the value."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            if not value:
+                raise SettingsError(f"the environment variable {self.env} is not set; it holds the password")
+            return value
+        assert self.file is not None  # noqa: S101 - for the type checker
+        try:
+            return self.file.read_text("utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"cannot read the password in {self.file}: {error.strerror}") from error
+
+
+class PostgisLogin(_Section):
+    """How to reach the database as one role. What the DSN leaves out comes from libpq's own PG* variables."""
+
+    dsn: str = ""  # "host=db dbname=gis user=colluvium"; never a password
+    password: Secret | None = None
+
+    @field_validator("dsn")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        # A DSN is shown in errors and logs, and the settings are kept in the ledger.
+        if "password" in value.lower() or re.search(r"://[^@/]*:[^@/]*@", value):
+            raise ValueError(
+                'take the password out of the DSN; give password = { env = "NAME" } or { file = "PATH" }'
+            )
+        return value
+
+
+class PostgisExporter(_Section):
+    """Publishes layers to PostGIS, one schema for a region."""
+
+    kind: Literal["postgis"]
+    name: Slug
+    writer: PostgisLogin = PostgisLogin()  # a member of colluvium_writer
+    owner: PostgisLogin | None = None  # a member of colluvium_owner; migrates the schema where given
+    db_schema: Annotated[Slug | None, Field(alias="schema")] = None  # default: the region's id
+    history_days: Annotated[int, Field(ge=1, le=3_660)] = 30  # rasters kept in table susceptibility
+    hotspot_days: Annotated[int, Field(ge=1, le=36_600)] = 400
+    area_days: Annotated[int | None, Field(ge=1, le=36_600)] = None  # zone_class_area; default: for ever
+    connect_timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
+    statement_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 300
+
+
+class WebSettings(_Section):
+    """What the map page and the links in files say."""
+
+    public_url: str | None = None  # https://map.example.org; default: as the request came
+    openstreetmap: bool = False  # offer OpenStreetMap as a base map; its tiles are fetched by the browser
+    official_name: str = ""  # the official warning service that the page links to
+    official_url: str | None = None
+    licence: str = ""
+    texts: FilePath | None = None  # a JSON file that translates the page's texts
+
+    @field_validator("public_url", "official_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s\"'<>\\]+", value):
+            raise ValueError("must be an address that begins with http:// or https://")
+        return value.rstrip("/") if value else value
+
+
 class RetentionSettings(_Section):
-    """What is kept. Undelivered or cited layers are never removed."""
+    """What is kept on the local disk. Undelivered or cited layers are never removed."""
 
     surface_days: Annotated[int, Field(ge=62)] = 400
+    layer_days: Annotated[int | None, Field(ge=8)] = None  # every layer for so long; default: for ever
+    thin_to_days: Annotated[int | None, Field(ge=2)] = None  # of older ones, one in so many; default: none
 
 
 class Settings(BaseSettings):
@@ -312,7 +391,8 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     http: HttpSettings = HttpSettings()
-    exporters: tuple[FolderExporter, ...] = ()
+    web: WebSettings = WebSettings()
+    exporters: tuple[Annotated[FolderExporter | PostgisExporter, Field(discriminator="kind")], ...] = ()
     retention: RetentionSettings = RetentionSettings()
     training: dict[str, Any] = Field(default_factory=dict)  # read by the trainer alone
 

@@ -205,10 +205,28 @@ def open_or_build_state(
     return SpatialState(place, record, patches)
 
 
+def open_state(folder: Path, digest: str, patches: PatchReader) -> SpatialState | None:
+    """Return the finished state of a digest below `folder`; None where it is not there, or damaged.
+
+    For those who only look: nothing is built or removed.
+    """
+    place = folder / digest[:16]
+    record = _whole_record(place, digest)
+    return SpatialState(place, record, patches) if record is not None else None
+
+
 def _finished(place: Path, digest: str) -> StateRecord | None:
     """Return the record of a state whose files are all there; remove one whose files are not."""
     if not place.exists():
         return None
+    record = _whole_record(place, digest)
+    if record is None:
+        log.warning("spatial state damaged, it is built again", folder=place.name)
+        shutil.rmtree(place)
+    return record
+
+
+def _whole_record(place: Path, digest: str) -> StateRecord | None:
     try:
         record = StateRecord.model_validate_json((place / "state.json").read_text("utf-8"))
         size = record.k**2
@@ -220,8 +238,6 @@ def _finished(place: Path, digest: str) -> StateRecord | None:
             return record
     except (OSError, ValidationError):
         pass
-    log.warning("spatial state damaged, it is built again", folder=place.name)
-    shutil.rmtree(place)
     return None
 
 

@@ -163,5 +163,5 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
             hold=f"held by {hold.by} since {hold.at:%Y-%m-%d %H:%M} UTC: {hold.reason}" if hold else None,
             last_run=runs[0] if runs else None,
             feeds=tuple(feeds),
-            outbox=tuple(ledger.outbox_counts([exporter.name for exporter in settings.exporters])),
+            outbox=tuple(ledger.outbox.counts([exporter.name for exporter in settings.exporters])),
         )

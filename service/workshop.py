@@ -11,10 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from exporters.base import Exporter
 from exporters.layer import ClassScheme, ModelReference
 from service.bundle import Bundle, check_region
-from service.delivery import open_exporters
 from service.errors import BundleError, FactorError
 from service.factor_stack import FactorStack
 from service.history import recall, remember
@@ -41,7 +39,6 @@ class Workshop:
     reservoirs: Reservoirs | None
     archive: Archive
     ledger: Ledger
-    exporters: tuple[Exporter, ...]
     clock: Callable[[], datetime]
     as_of: datetime | None
     notes: tuple[str, ...]
@@ -130,10 +127,9 @@ def open_workshop(
             stack=factors,
             bundle=bundle,
             state=state,
-            reservoirs=_open_reservoirs(settings, region, factors),
+            reservoirs=reservoirs_of(settings, region, factors),
             archive=archive,
             ledger=ledger,
-            exporters=open_exporters(settings),
             clock=clock,
             as_of=as_of,
             notes=tuple(notes),
@@ -141,7 +137,8 @@ def open_workshop(
         )
 
 
-def _open_reservoirs(settings: Settings, region: Region, stack: FactorStack) -> Reservoirs | None:
+def reservoirs_of(settings: Settings, region: Region, stack: FactorStack) -> Reservoirs | None:
+    """Open the settings' reservoirs, if any, with the heights of the stack's elevation where it has one."""
     if settings.reservoirs is None:
         return None
     has_elevation = any(band.name == "elevation" for band in stack.bands)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.fix_region import Clock, ToyRegion, make_toy_region
 
+pytest_plugins = ["tests.fix_proxy", "tests.fix_postgis"]
+
 # A busy machine is not a failure; CI judges a change, not the luck of the draw, which is for developers.
 hypothesis.settings.register_profile(
     "colluvium",

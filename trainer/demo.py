@@ -25,7 +25,7 @@ from service.ingest import ingest
 from service.lock import exclusive
 from service.readings import Archive
 from service.region import open_region, read_vectors
-from service.settings import Settings, load_settings
+from service.settings import FolderExporter, Settings, load_settings
 from service.workshop import archive_path, lock_path
 from trainer.factors import derive
 from trainer.pictures import DayAreas, MapView, before_and_after, class_areas_by_day
@@ -62,7 +62,8 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         config.write_text(_settings_text(template, bundle), "utf-8")
     settings = load_settings(config)
     for exporter in settings.exporters:
-        exporter.path.mkdir(parents=True, exist_ok=True)
+        if isinstance(exporter, FolderExporter):
+            exporter.path.mkdir(parents=True, exist_ok=True)
 
     say("deriving factors from terrain, vectors and rasters")
     with _timed(seconds, "factors"), exclusive(lock_path(settings), "colluvium demo"):

@@ -1,4 +1,7 @@
-"""The page for a person: the map, how fresh it is, class areas, feeds. Plain HTML, no script."""
+"""The plain page: the map as a picture, how fresh it is, class areas, feeds. HTML without script.
+
+Served as /plain, inside <noscript> of the map page, and in its place where its libraries are missing.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +13,22 @@ from exporters.layer import CLASS_COLOURS, CLASS_LABELS, Layer, ZoneArea
 from service.settings import Settings
 from service.status import StatusReport
 
-_STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem;
-       color: #1b1b1b; background: #fff }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #161616 } a { color: #9cf } }
-img { max-width: 100%; height: auto; background: #8884; image-rendering: pixelated }
-table { border-collapse: collapse; margin: .5rem 0 1rem } th, td { padding: .2rem .7rem; text-align: right }
-th:first-child, td:first-child { text-align: left } tr + tr { border-top: 1px solid #8886 }
-.bad { background: #b00020; color: #fff; padding: .6rem .8rem; font-weight: 600 }
-.good { border-left: .4rem solid #2a7; padding: .3rem .8rem }
-.key span { display: inline-block; width: 1rem; height: 1rem; border: 1px solid #8888; vertical-align: -2px }
-"""
+
+def plain_page(settings: Settings, body: str) -> str:
+    """Return a whole page around `body`, which is HTML."""
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(settings.region.name)}: landslide susceptibility</title>"
+        "<link rel=icon type='image/svg+xml' href='web/favicon.svg'>"
+        f"<link rel=stylesheet href='web/css/plain.css'></head><body class=plain>{body}</body></html>"
+    )
 
 
-def render_page(settings: Settings, report: StatusReport) -> str:
-    """Return the page as HTML. Everything from outside is escaped."""
+def plain_body(settings: Settings, report: StatusReport) -> str:
+    """Return what the plain page says, as HTML. Everything from outside is escaped."""
     layer = report.latest
-    name = escape(settings.region.name)
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>{name}: landslide susceptibility</title><style>{_STYLE}</style>",
-        f"<h1>{name}</h1>",
-        _banner(report),
-    ]
+    parts = [f"<main><h1>{escape(settings.region.name)}</h1>", _banner(report)]
     if layer is not None:
         parts += [
             f"<p><img src='map.png?width=900' alt='Map of susceptibility classes, {layer.day}'></p>",
@@ -43,9 +38,13 @@ def render_page(settings: Settings, report: StatusReport) -> str:
             _links(),
         ]
     parts.append(_feeds(report))
-    if settings.region.attribution:
-        parts.append(f"<p><small>{escape(settings.region.attribution)}</small></p>")
-    return "".join(parts)
+    parts += [f"<p><small>{escape(line)}</small></p>" for line in _credits(settings)]
+    return "".join([*parts, "</main>"])
+
+
+def notice(text: str) -> str:
+    """Return a red line that says what is wrong, as HTML."""
+    return f"<p class=bad role=alert>{escape(text)}</p>"
 
 
 def _banner(report: StatusReport) -> str:
@@ -72,8 +71,10 @@ def _banner(report: StatusReport) -> str:
 
 
 def _key() -> str:
+    # Presentation attributes of SVG, because the page's policy refuses inline styles.
     items = [
-        f"<span style='background:rgb{colour}'></span> {label.replace('_', ' ')} &nbsp; "
+        "<svg width=16 height=16 aria-hidden=true>"
+        f"<rect width=16 height=16 fill='rgb{colour}' stroke=gray /></svg> {label.replace('_', ' ')} &nbsp; "
         for colour, label in zip(CLASS_COLOURS, CLASS_LABELS, strict=True)
     ]
     return f"<p class=key>{''.join(items)}</p>"
@@ -118,3 +119,10 @@ def _feeds(report: StatusReport) -> str:
         "<table><tr><th>Feed</th><th>newest day</th><th>days late</th><th>rejected</th><th>failing</th></tr>"
         f"{rows}</table>"
     )
+
+
+def _credits(settings: Settings) -> list[str]:
+    web = settings.web
+    official = f"Official warnings: {web.official_name} {web.official_url or ''}".strip()
+    lines = [settings.region.attribution, web.licence, official if web.official_name else ""]
+    return [line for line in lines if line]

@@ -9,7 +9,7 @@ import click
 
 from service.commands.shared import act_options, config_option
 from service.commands.work import DAY
-from service.delivery import deliver_pending, open_exporters
+from service.delivery import deliver_all, exporter_names
 from service.display import list_layers, mark_withdrawn, show_latest
 from service.errors import UsageError
 from service.ledger import Ledger
@@ -35,14 +35,13 @@ def withdraw(config: Path, day: date, by: str, reason: str) -> None:
         layer = ledger.current(day)
         if layer is None:
             raise UsageError(f"there is no layer of {day} on display; see 'colluvium layers'")
-        exporters = open_exporters(settings)
-        ledger.withdraw(layer, by, reason, [exporter.name for exporter in exporters])
+        ledger.withdraw(layer, by, reason, exporter_names(settings))
         mark_withdrawn(ledger)
         show_latest(settings.data_dir, ledger)
         list_layers(settings.data_dir, ledger)
-        deliver_pending(ledger, exporters, utc_now())
         latest = ledger.latest()
     click.echo(f"withdrew {layer.id}; the latest layer is now {latest.id if latest else 'none'}")
+    deliver_all(settings, utc_now, "colluvium withdraw")
 
 
 @click.command(epilog='Example: colluvium hold -c region.toml --by "A. Rossi" --reason "gauges under repair"')

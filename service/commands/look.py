@@ -66,14 +66,20 @@ def layers(config: Path, since: date | None, until: date | None, as_json: bool) 
     settings = load_settings(config)
     with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
         found = ledger.layers(since, until)
+        removed = {item.id: item.removed_at for item in ledger.standings() if item.removed_at}
     if as_json:
-        print_json({"layers": [layer.model_dump(mode="json", exclude={"hotspots"}) for layer in found]})
+        rows = [
+            layer.model_dump(mode="json", exclude={"hotspots"}) | {"removed_at": removed.get(layer.id)}
+            for layer in found
+        ]
+        print_json({"layers": rows})
         return
     for layer in found:
+        place = f"files removed on {removed[layer.id]:%Y-%m-%d}" if layer.id in removed else layer.folder
         high = sum(area.ratio or 0 for area in layer.areas if not area.zone and "high" in area.label)
         click.echo(
             f"{layer.id:<32} {layer.status.value:<10} coverage {layer.coverage:4.0%}  "
-            f"high and very high {high:6.1%}  {layer.folder}"
+            f"high and very high {high:6.1%}  {place}"
         )
     if not found:
         click.echo("no layers yet; make one with 'colluvium refresh'")

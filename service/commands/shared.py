@@ -39,6 +39,16 @@ def act_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--by", required=True, help="Who decides; kept in the journal.")(command)
 
 
+def deliver_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --deliver/--no-deliver."""
+    return click.option(
+        "--deliver/--no-deliver",
+        default=True,
+        show_default=True,
+        help="Bring the exporters up to date at the end. The daemon does that by itself.",
+    )(command)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on one line."""
     click.echo(json.dumps(value, sort_keys=False, default=str, allow_nan=False))

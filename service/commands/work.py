@@ -1,4 +1,4 @@
-"""Commands that do the work: ingest, refresh, backfill, run."""
+"""Commands that do the work: ingest, refresh, backfill, deliver, run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from service.commands.shared import config_option, json_option, print_json, say_error
+from service.commands.shared import config_option, deliver_option, json_option, print_json, say_error
+from service.delivery import deliver_all, exporter_names
 from service.errors import EXIT_CODES, Outcome, UsageError
 from service.ingest import IngestReport
 from service.ingest import ingest as ingest_feeds
+from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import progress_bar
 from service.readings import Archive
@@ -23,7 +26,7 @@ from service.refreshed import Refreshed
 from service.runs import catch_up_days, overall, run_days, span
 from service.settings import load_settings
 from service.stamps import utc_now
-from service.workshop import archive_path, lock_path
+from service.workshop import archive_path, ledger_path, lock_path
 
 
 class Day(click.ParamType[date]):
@@ -65,8 +68,9 @@ MOMENT = Moment()
 @config_option
 @click.option("--since", type=DAY, help="First day to read (default: everything the feeds hold).")
 @click.option("--until", type=DAY, help="Last day to read.")
+@deliver_option
 @json_option
-def ingest(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
+def ingest(config: Path, since: date | None, until: date | None, deliver: bool, as_json: bool) -> None:
     """Bring new readings from the feeds into the archive.
 
     Rejected readings are kept with their reason. Nothing is overwritten: a correction is a new row. One bad
@@ -85,6 +89,8 @@ def ingest(config: Path, since: date | None, until: date | None, as_json: bool) 
         print_json(report.to_json())
     else:
         _print_ingest(report)
+    if deliver:
+        deliver_all(settings, utc_now, "colluvium ingest")
     if report.failed:
         sys.exit(EXIT_CODES[Outcome.FAILED])
 
@@ -95,8 +101,9 @@ def ingest(config: Path, since: date | None, until: date | None, as_json: bool) 
 @config_option
 @click.option("--day", type=DAY, help="The layer's day (default: the newest whose window is complete).")
 @click.option("--as-of", type=MOMENT, help="Rebuild it as it would have been made then, under replays/.")
+@deliver_option
 @json_option
-def refresh(config: Path, day: date | None, as_of: datetime | None, as_json: bool) -> None:
+def refresh(config: Path, day: date | None, as_of: datetime | None, deliver: bool, as_json: bool) -> None:
     """Make one layer and publish it.
 
     The same inputs publish nothing new (unchanged). With too little rain to go on the run is held, and the
@@ -118,6 +125,8 @@ def refresh(config: Path, day: date | None, as_of: datetime | None, as_json: boo
         print_json(result.to_json())
     else:
         _print_refreshed(result)
+    if deliver and as_of is None and result.outcome != Outcome.ABANDONED:
+        deliver_all(settings, utc_now, "colluvium refresh")
     sys.exit(EXIT_CODES[result.outcome])
 
 
@@ -125,8 +134,9 @@ def refresh(config: Path, day: date | None, as_of: datetime | None, as_json: boo
 @config_option
 @click.option("--since", type=DAY, help="First day (default: what the ledger says is missing).")
 @click.option("--until", type=DAY, help="Last day (default: today).")
+@deliver_option
 @json_option
-def backfill(config: Path, since: date | None, until: date | None, as_json: bool) -> None:
+def backfill(config: Path, since: date | None, until: date | None, deliver: bool, as_json: bool) -> None:
     """Make the layers of many days, in one process.
 
     Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger. Days that
@@ -156,7 +166,45 @@ def backfill(config: Path, since: date | None, until: date | None, as_json: bool
         print_json(summary)
     else:
         _print_backfill(results, summary)
+    if deliver and outcome != Outcome.ABANDONED:
+        deliver_all(settings, utc_now, "colluvium backfill")
     sys.exit(EXIT_CODES[outcome])
+
+
+@click.command(epilog="Example: colluvium deliver -c region.toml --json")
+@config_option
+@click.option("--exporter", metavar="NAME", help="Only this one (default: all).")
+@json_option
+def deliver(config: Path, exporter: str | None, as_json: bool) -> None:
+    """Bring exporters up to date now: layers, withdrawals, gauges; and take in reports from the field.
+
+    Whoever makes layers does this at the end, and the daemon every few minutes. Exit status 1 if an exporter
+    still lacks something: it stays in the outbox ('colluvium outbox list') and is tried again.
+    """
+    settings = load_settings(config)
+    known = exporter_names(settings)
+    if exporter is not None and exporter not in known:
+        raise UsageError(f"there is no exporter {exporter!r}; the settings name {', '.join(known) or 'none'}")
+    visits = deliver_all(settings, utc_now, "colluvium deliver", only=exporter)
+    with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
+        counts = {count.exporter: count for count in ledger.outbox.counts(known)}
+    rows = [
+        {**asdict(visit), "pending": counts[visit.exporter].pending, "parked": counts[visit.exporter].parked}
+        for visit in visits
+    ]
+    if as_json:
+        print_json({"exporters": rows})
+    else:
+        for row in rows:
+            click.echo(
+                f"{row['exporter']}: {row['delivered']} delivered, {row['pending']} pending, "
+                f"{row['parked']} parked, {row['reports']} new reports"
+                + (f": {row['problem']}" if row["problem"] else "")
+            )
+        if not rows:
+            click.echo("the settings name no exporter")
+    if any(row["problem"] or row["pending"] or row["parked"] for row in rows):
+        sys.exit(EXIT_CODES[Outcome.FAILED])
 
 
 @click.command(epilog="Example: colluvium run -c region.toml   (then open http://127.0.0.1:8080)")
@@ -229,7 +277,10 @@ def _print_refreshed(result: Refreshed) -> None:
             click.echo(f"  {area.label:<10} {area.area_m2 / 1e6:10.2f} km2 {share}")
     for note in layer.notes:
         click.echo(f"  note: {note}")
-    click.echo(f"  {layer.folder}")
+    if layer.folder.is_dir():
+        click.echo(f"  {layer.folder}")
+    else:
+        click.echo("  its files are no longer on this disk; --as-of rebuilds it below replays/")
 
 
 def _print_backfill(results: Sequence[Refreshed], summary: dict[str, Any]) -> None:
@@ -240,4 +291,4 @@ def _print_backfill(results: Sequence[Refreshed], summary: dict[str, Any]) -> No
     click.echo(f"{summary['days']} days in {summary['seconds']} s: {counts or 'nothing to do'}")
 
 
-COMMANDS = (ingest, refresh, backfill, run)
+COMMANDS = (ingest, refresh, backfill, deliver, run)

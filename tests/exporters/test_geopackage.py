@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,17 @@ def test_what_is_unknown_is_null_and_never_zero(tmp_path: Path) -> None:
     write_areas(tmp_path / "areas.gpkg", layer.model_copy(update={"areas": areas}), [ZONE])
     with closing(sqlite3.connect(tmp_path / "areas.gpkg")) as db:
         rows = db.execute("SELECT ratio, change_7d_m2, change_7d_ratio FROM zone_class_area").fetchall()
-        growth = db.execute("SELECT growth_m2 FROM hotspot").fetchall()
+        growth = db.execute("SELECT growth_m2, first_seen FROM hotspot").fetchall()
     assert set(rows) == {(None, None, None)}
-    assert growth == [(None,)]
+    assert growth == [(None, None)]
 
 
 def test_hotspots_are_listed_with_their_outlines(tmp_path: Path) -> None:
     layer = make_layer(tmp_path)
-    write_areas(tmp_path / "areas.gpkg", layer, [ZONE])
+    seen = tuple(spot.model_copy(update={"first_seen": date(2026, 2, 27)}) for spot in layer.hotspots)
+    write_areas(tmp_path / "areas.gpkg", layer.model_copy(update={"hotspots": seen}), [ZONE])
     (shape,), columns = read(tmp_path / "areas.gpkg", HOTSPOT_TABLE)
+    assert columns["first_seen"].tolist() == ["2026-02-27"]
     assert shape.area == columns["area_m2"][0] == 3_600.0
     assert columns["hotspot"].tolist() == [1]
     assert columns["zone"].tolist() == ["a"]
@@ -69,6 +72,17 @@ def test_a_layer_without_hotspots_or_zones_still_has_both_tables(tmp_path: Path)
     shapes, columns = read(tmp_path / "areas.gpkg", HOTSPOT_TABLE)
     assert shapes == []
     assert len(columns["area_m2"]) == 0
+
+
+def test_a_mended_zone_keeps_all_of_its_ground(tmp_path: Path) -> None:
+    bow_with_a_spike = shapely.from_wkt("POLYGON ((0 0, 10 10, 20 10, 10 10, 10 0, 0 10, 0 0))")
+    mended = shapely.make_valid(bow_with_a_spike)
+    assert mended.geom_type == "GeometryCollection"
+
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [("a", "Alpha", shapely.to_wkb(mended))])
+
+    shapes, _ = read(tmp_path / "areas.gpkg", ZONE_TABLE)
+    assert shapes[-1].area == mended.area == 50.0
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:

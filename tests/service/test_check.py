@@ -68,3 +68,21 @@ def test_looking_takes_in_no_reading_and_records_no_run(toy: ToyRegion) -> None:
 
     assert not (toy.data / "readings.sqlite").exists()
     assert not (toy.data / "ledger.sqlite").exists()
+
+
+def test_exporters_that_cannot_be_delivered_to_fail_by_name(toy: ToyRegion) -> None:
+    share = toy.folder / "share"
+    toy.config.write_text(
+        toy.config.read_text()
+        + f'\n[[exporters]]\nkind = "folder"\nname = "share"\npath = "{share}"\n'
+        + '\n[[exporters]]\nkind = "postgis"\nname = "gis"\n'
+        + 'writer = { dsn = "host=127.0.0.1 port=1 dbname=x" }\n'
+    )
+
+    found = checks(toy)
+
+    assert (found["exporter share"].state, found["exporter gis"].state) == ("fail", "fail")
+    assert "cannot connect" in found["exporter gis"].message
+    assert not share.exists()
+    share.mkdir()
+    assert checks(toy)["exporter share"].state == "ok"

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from service.daemon import Children
+from service.daemon import Children, Deliveries, stop_all
 from service.errors import EXIT_CODES, Outcome
 from tests.fix_region import ToyRegion
 
@@ -110,18 +111,101 @@ def test_a_wrong_schedule_is_refused_by_name(toy: ToyRegion) -> None:
 
 def test_no_child_starts_once_the_daemon_stops(toy: ToyRegion) -> None:
     children = Children(toy.config)
-    with children.idle() as idle:
-        assert idle
-        with children.idle() as again:
-            assert not again
-    children.stop()
+    stop_all([children])
 
     assert children.run("status") is None
-    with children.idle() as idle:
-        assert not idle
 
 
 def test_a_child_reports_how_it_ended(toy: ToyRegion) -> None:
     children = Children(toy.config)
 
     assert children.run("refresh", "--day", "2999-01-01") == EXIT_CODES[Outcome.USAGE]
+
+
+def test_children_that_do_not_stop_cost_the_time_of_one_and_hold_up_nobody(
+    toy: ToyRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.daemon._CHILDREN_STOP_WITHIN_S", 1.0)
+    deaf = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"]
+    popen = subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*_: object, **__: object) -> subprocess.Popen[bytes]:
+        started.append(popen(deaf))
+        return started[-1]
+
+    monkeypatch.setattr("service.daemon.subprocess.Popen", start)
+    children = [Children(toy.config) for _ in range(3)]
+    threads = [threading.Thread(target=each.run, args=("deliver",)) for each in children]
+    for thread in threads:
+        thread.start()
+    while len(started) < len(children):
+        time.sleep(0.01)
+
+    asked = time.monotonic()
+    stop_all(children)
+    for thread in threads:
+        thread.join(timeout=10)
+
+    assert time.monotonic() - asked < 4
+    assert not any(thread.is_alive() for thread in threads)
+    assert all(child.wait(timeout=10) is not None for child in started)
+
+
+def test_a_delivery_that_cannot_be_started_is_tried_again() -> None:
+    started = threading.Event()
+
+    class Unlucky(Children):
+        """The first process does not start."""
+
+        tries = 0
+
+        def run(self, *_: str) -> int | None:
+            self.tries += 1
+            if self.tries == 1:
+                raise BlockingIOError("no process left")
+            started.set()
+            return 0
+
+    children = Unlucky(Path("region.toml"))
+    deliveries = Deliveries("share", children, lambda _: False)
+    deliveries.start()
+    deliveries.ask()
+    while children.tries < 1:
+        time.sleep(0.01)
+    deliveries.ask()
+
+    assert started.wait(10)
+
+
+@pytest.mark.slow
+def test_a_database_that_went_deaf_holds_up_neither_refresh_nor_answers_nor_the_stop(
+    toy: ToyRegion, tmp_path: Path
+) -> None:
+    (toy.data / "readings.sqlite").unlink()
+    share = tmp_path / "share"
+    share.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections and never says a word
+        toy.config.write_text(
+            toy.config.read_text()
+            + '\n[[exporters]]\nkind = "postgis"\nname = "gis"\nconnect_timeout_s = 120\n'
+            + f'writer = {{ dsn = "host=127.0.0.1 port={deaf.getsockname()[1]} user=x dbname=x" }}\n'
+            + f'\n[[exporters]]\nkind = "folder"\nname = "share"\npath = "{share}"\n'
+        )
+        with daemon(toy) as (process, url):
+            wait_for(f"{url}/readyz")
+            deaf.settimeout(90)
+            connection, _ = deaf.accept()
+            with connection:
+                end = time.monotonic() + 90
+                while not list(share.glob("layers/*/*/item.json")) and time.monotonic() < end:
+                    time.sleep(0.2)
+                assert list(share.glob("layers/*/*/item.json"))  # the other exporter did not wait
+                assert get(f"{url}/healthz")[0] == 200
+
+                asked = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=15) == 0
+                assert time.monotonic() - asked < 10
+    with toy.ledger() as ledger:
+        assert [entry.exporter for entry in ledger.outbox.open()] == ["gis"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy.ndimage import label
 
-from exporters.layer import NODATA, SCALE
-from service.hotspots import find_hotspots
+from exporters.geopackage import AREAS, write_areas
+from exporters.layer import NODATA, SCALE, Hotspot, Layer
+from service.areas_file import read_hotspots
+from service.hotspots import Hotspots, date_hotspots, find_hotspots
 from service.region import Zone
-from tests.exporters.fix_layer import CRS_TEXT, SCHEME, TRANSFORM, write_plain, write_rasters
+from tests.exporters.fix_layer import CRS_TEXT, SCHEME, TRANSFORM, make_layer, write_plain, write_rasters
+from tests.fix_region import ToyRegion
 
 CELL_M2 = 900.0
 ZONES = tuple(Zone(code, f"z{code}", f"Zone {code}", shapely.box(0, 0, 1, 1)) for code in (1, 2))
@@ -149,3 +153,86 @@ def test_a_calm_or_unknown_map_has_no_hotspot(tmp_path: Path) -> None:
     for name, value in (("calm", LOW), ("unknown", NODATA)):
         write_rasters(tmp_path / name, np.full((4, 4), value, np.uint8))
         assert find_hotspots(tmp_path / name, zones_path, ZONES, min_area_m2=1, at_most=5).found == ()
+
+
+# --- since when ---
+
+
+def before(folder: Path, day: date, **seen: date | None) -> Layer:
+    """Write the hotspots of an earlier layer: each a square of 2 x 2 cells, by its column."""
+    spots = tuple(
+        Hotspot(
+            id=number,
+            area_m2=4 * CELL_M2,
+            mean=0.7,
+            maximum=0.9,
+            zone=None,
+            growth_m2=None,
+            first_seen=since,
+            geometry_wkb=shapely.to_wkb(square(int(column.removeprefix("at_")))),
+        )
+        for number, (column, since) in enumerate(seen.items(), start=1)
+    )
+    folder.mkdir()
+    layer = make_layer(folder, day, hotspots=spots)
+    write_areas(folder / AREAS, layer, [])
+    return layer
+
+
+def square(column: int, width: int = 2) -> shapely.Geometry:
+    """Two rows of cells from the upper edge down."""
+    size, left, top = TRANSFORM.a, TRANSFORM.c, TRANSFORM.f
+    return shapely.box(left + column * size, top - 2 * size, left + (column + width) * size, top)
+
+
+def since(day: date, previous: Layer | None, *geometries: shapely.Geometry) -> list[date | None]:
+    """Date hotspots that were found at these places."""
+    spots = tuple(
+        Hotspot(
+            id=number, area_m2=1, mean=0.7, maximum=0.9, zone=None, growth_m2=None,
+            geometry_wkb=shapely.to_wkb(geometry),
+        )
+        for number, geometry in enumerate(geometries, start=1)
+    )  # fmt: skip
+    return [spot.first_seen for spot in date_hotspots(Hotspots(spots, 0, 0.0), day, previous).found]
+
+
+MARCH = [date(2026, 3, day) for day in range(1, 10)]
+
+
+def test_a_hotspot_is_as_old_as_the_oldest_that_it_shares_ground_with(tmp_path: Path) -> None:
+    previous = before(tmp_path / "a", MARCH[4], at_0=MARCH[3], at_2=MARCH[1], at_6=MARCH[2])
+
+    joined, alone, touching = square(1), square(7, 1), square(8)
+
+    assert since(MARCH[5], previous, joined, alone, touching) == [MARCH[1], MARCH[2], MARCH[5]]
+
+
+def test_without_a_comparable_layer_before_or_hotspots_in_it_every_hotspot_is_new(tmp_path: Path) -> None:
+    calm = before(tmp_path / "a", MARCH[4])
+
+    assert since(MARCH[5], None, square(0)) == [MARCH[5]]
+    assert since(MARCH[5], calm, square(0)) == [MARCH[5]]
+    assert since(MARCH[5], calm) == []
+
+
+def test_a_layer_that_does_not_say_since_when_says_that_it_was_there_on_its_day(tmp_path: Path) -> None:
+    old = before(tmp_path / "a", MARCH[4], at_0=None)
+
+    assert since(MARCH[5], old, square(0)) == [MARCH[4]]
+
+
+def test_layers_carry_the_age_of_their_hotspots_from_day_to_day(toy: ToyRegion) -> None:
+    # Almost everything is a hotspot, day by day.
+    toy.config.write_text(toy.config.read_text() + "\n[classes]\nbreaks = [0.004, 0.008, 0.012]\n")
+    toy.refresh(*MARCH[:2])
+    toy.refresh(MARCH[3])
+
+    seen = {}
+    with toy.ledger() as ledger:
+        for day in (MARCH[0], MARCH[1], MARCH[3]):
+            layer = ledger.current(day)
+            assert layer is not None
+            seen[day] = {spot.first_seen for spot in read_hotspots(layer.folder / AREAS)}
+
+    assert seen == {day: {MARCH[0]} for day in seen}

@@ -12,6 +12,8 @@ import pytest
 from exporters.layer import Layer, LayerStatus
 from service.errors import Outcome
 from service.ledger import Ledger
+from service.ledger_schema import MIGRATIONS
+from service.sqlite import open_database
 from tests.exporters.fix_layer import make_layer
 from tests.fix_region import Clock
 
@@ -152,3 +154,51 @@ def test_who_only_looks_makes_no_file(tmp_path: Path, clock: Clock) -> None:
         assert ledger.journal() == []
 
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_ledger_of_the_release_before_keeps_its_layers_and_what_waits(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "ledger.sqlite"
+    layer = make_layer(tmp_path / "layers" / "a", DAY, id="old")
+    record = layer.model_dump_json(exclude={"hotspots"})
+    old = open_database(path, MIGRATIONS[:1], "ledger")
+    old.execute(
+        "INSERT INTO layer (id, day, lead, revision, digest, issued_at, record, basis)"
+        " VALUES ('old', ?, 0, 1, 'd', '2026-03-01T06:00:00.000000Z', ?, '{}')",
+        (DAY.isoformat(), record),
+    )
+    old.execute(
+        "INSERT INTO outbox (exporter, layer_id, act, created_at, state)"
+        " VALUES ('share', 'old', 'deliver', '2026-03-01T06:00:00.000000Z', 'pending')"
+    )
+    old.close()
+
+    with Ledger(path, clock) as ledger:
+        latest = ledger.latest()
+        assert latest is not None
+        assert latest.id == "old"
+        assert ledger.removed_at("old") is None
+        assert [entry.layer_id for entry in ledger.outbox.open("share")] == ["old"]
+        assert ledger.proposals.all() == []
+
+
+def test_where_the_shown_layers_lie_leaves_out_those_without_files(ledger: Ledger, clock: Clock) -> None:
+    kept, gone = add(ledger, clock), add(ledger, clock, DAY - timedelta(days=1))
+    with ledger.transaction():
+        ledger.mark_removed([gone.id])
+
+    assert [item.id for item in ledger.shown(gone.day, kept.day)] == [kept.id]
+    assert ledger.folders() == {str(kept.folder)}
+    assert ledger.removed_folders() == {str(gone.folder)}
+    assert {item.id: item.shown for item in ledger.standings()} == {gone.id: True, kept.id: True}
+
+
+def test_layers_without_their_zones_are_the_same_layers_with_the_areas_of_the_region(
+    ledger: Ledger, clock: Clock
+) -> None:
+    whole = add(ledger, clock)
+    assert {area.zone for area in whole.areas} > {""}
+
+    (short,) = ledger.layers(with_zones=False)
+
+    of_region = tuple(area for area in whole.areas if area.zone == "")
+    assert short == whole.model_copy(update={"areas": of_region})

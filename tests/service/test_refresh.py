@@ -35,7 +35,7 @@ def test_a_layer_brings_all_its_files_and_they_agree(toy: ToyRegion) -> None:
 
     with rasterio.open(layer.folder / "susceptibility.tif") as raster:
         stored = raster.read(1)
-        assert raster.scales == (0.004,)
+        assert raster.scales == (1.0,)
     with rasterio.open(layer.folder / "class.tif") as raster:
         classes = raster.read(1)
     assert (layer.classes.classify(stored) == classes).all()

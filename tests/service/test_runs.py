@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporters.layer import LayerStatus
+from service.delivery import deliver_all
 from service.errors import LockedError, Outcome, StorageError
 from service.ledger import Ledger
 from service.lock import exclusive
@@ -133,15 +134,17 @@ def test_an_exporter_that_is_away_gets_every_layer_in_order_when_it_is_back(
         toy.config.read_text() + f'\n[[exporters]]\nkind = "folder"\nname = "share"\npath = "{share}"\n'
     )
     toy.refresh(*span(date(2026, 3, 8), date(2026, 3, 9)))
+    deliver_all(toy.settings, toy.clock, "test")
     with toy.ledger() as ledger:
-        assert [count.pending for count in ledger.outbox_counts(["share"])] == [2]
+        assert [count.pending for count in ledger.outbox.counts(["share"])] == [2]
 
     share.mkdir(parents=True)
     toy.clock.now += timedelta(hours=2)
     toy.refresh(date(2026, 3, 10))
+    deliver_all(toy.settings, toy.clock, "test")
 
     with toy.ledger() as ledger:
-        (count,) = ledger.outbox_counts(["share"])
+        (count,) = ledger.outbox.counts(["share"])
         published = {layer.digest[:16] for layer in ledger.layers()}
     assert (count.pending, count.parked) == (0, 0)
     assert {path.parent.name for path in share.rglob("item.json")} == published

@@ -1,0 +1,206 @@
+"""What answers about places look like, for the readers of the OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_AREAS = {
+    "low": {"area_m2": 9143100.0, "ratio": 0.27382, "change_m2": {"1": 618300.0, "7": -23585400.0}},
+    "moderate": {"area_m2": 10149300.0, "ratio": 0.303954, "change_m2": {"1": -131400.0, "7": 9486900.0}},
+    "high": {"area_m2": 6726600.0, "ratio": 0.20145, "change_m2": {"1": 358200.0, "7": 6726600.0}},
+    "very_high": {"area_m2": 7371900.0, "ratio": 0.220776, "change_m2": {"1": -845100.0, "7": 7371900.0}},
+}
+_ZONE = {
+    "id": "W1",
+    "name": "West",
+    "areas": _AREAS,
+    "unknown_m2": 4110300.0,
+    "high_ratio": 0.422226,
+    "warning_level": None,
+    "day": "2026-03-31",
+    "layer": "toy-2026-03-31-l0-r1",
+}
+_OUTLINE = {"type": "Polygon", "coordinates": [[[11.2, 44.1], [11.3, 44.1], [11.3, 44.2], [11.2, 44.1]]]}
+
+ZONES: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "layer": "toy-2026-03-31-l0-r1",
+    "day": "2026-03-31",
+    "simplified_to_m": 30.0,
+    "features": [{"type": "Feature", "id": "W1", "geometry": _OUTLINE, "properties": _ZONE}],
+}
+ZONE: dict[str, Any] = {
+    "type": "Feature",
+    "id": "W1",
+    "geometry": _OUTLINE,
+    "simplified_to_m": 30.0,
+    "properties": _ZONE
+    | {
+        "history": [{"day": "2026-03-31", "high_ratio": 0.422226, "status": "complete"}],
+        "why": {
+            "rain_window_mm": 131.05,
+            "rain_3d_mm": 0.0,
+            "window_days": 30,
+            "week_before": {"rain_window_mm": 35.53, "rain_3d_mm": 2.39},
+            "points": 40,
+        },
+        "why_missing": None,
+        "leads": None,
+        "track_record": None,
+        "links": {
+            "self": "https://map.example.org/zones/W1?day=2026-03-31",
+            "zones": "https://map.example.org/zones?day=2026-03-31",
+            "hotspots": "https://map.example.org/hotspots?day=2026-03-31&zone=W1",
+            "layer": "https://map.example.org/layers/toy-2026-03-31-l0-r1",
+        },
+    },
+}
+HOTSPOTS: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "layer": "toy-2026-03-31-l0-r1",
+    "day": "2026-03-31",
+    "simplified_to_m": 15.0,
+    "matched": 1,
+    "features": [
+        {
+            "type": "Feature",
+            "id": 1,
+            "geometry": _OUTLINE,
+            "properties": {
+                "id": 1,
+                "area_m2": 61200.0,
+                "mean": 0.64,
+                "maximum": 0.92,
+                "growth_m2": 5400.0,
+                "first_seen": "2026-03-26",
+                "zone": "W1",
+                "day": "2026-03-31",
+            },
+        }
+    ],
+}
+SERIES: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "withheld": ["dams"],
+    "features": [
+        {
+            "type": "Feature",
+            "id": "gauges/rain/north",
+            "geometry": {"type": "Point", "coordinates": [11.25, 44.15]},
+            "properties": {
+                "feed": "gauges",
+                "variable": "rain",
+                "series": "north",
+                "unit": "mm",
+                "elevation_m": 812.0,
+                "latest": {"day": "2026-03-31", "value": 3.2, "quality": "good", "reason": ""},
+                "days": [{"day": "2026-03-30", "value": 0.0}, {"day": "2026-03-31", "value": 3.2}],
+            },
+        }
+    ],
+}
+STATISTICS: dict[str, Any] = {
+    "layer": "toy-2026-03-31-l0-r1",
+    "day": "2026-03-31",
+    "cells": 14259,
+    "known_cells": 14200,
+    "area_m2": 12833100.0,
+    "unknown_m2": 53100.0,
+    "areas": {
+        "low": {"area_m2": 11134800.0, "ratio": 0.871268},
+        "moderate": {"area_m2": 1223100.0, "ratio": 0.095704},
+        "high": {"area_m2": 268200.0, "ratio": 0.020986},
+        "very_high": {"area_m2": 153900.0, "ratio": 0.012042},
+    },
+    "susceptibility": {"mean": 0.025773, "median": 0.004, "max": 0.64},
+    "repaired": False,
+}
+POINT: dict[str, Any] = {
+    "lon": 11.25,
+    "lat": 44.15,
+    "where": {
+        "row": 256,
+        "column": 301,
+        "lon": 11.2500841,
+        "lat": 44.1499127,
+        "cell_size_m": 30.0,
+        "inside": True,
+        "zone": {"id": "W1", "name": "West"},
+        "reservoir": None,
+    },
+    "layer": {
+        "id": "toy-2026-03-31-l0-r1",
+        "day": "2026-03-31",
+        "lead": 0,
+        "status": "complete",
+        "unconfirmed": False,
+        "issued_at": "2026-03-31T06:02:11Z",
+        "data_until": "2026-03-30",
+        "coverage": 1.0,
+        "synthetic": False,
+        "model": {"name": "toy", "version": "1", "digest": "69f972a1", "may_warn": False},
+        "breaks": [0.2, 0.4, 0.6],
+    },
+    "value": {"susceptibility": 0.412, "class": "high", "unknown": None},
+    "past": {
+        "days": ["2026-03-29", "2026-03-30", "2026-03-31"],
+        "susceptibility": [None, 0.38, 0.412],
+        "class": [None, "moderate", "high"],
+        "model_changes": [],
+    },
+    "rank": {"share_below": 1.0, "share_equal": 0.0, "days": 1, "since": "2026-03-30", "other_model_days": 0},
+    "window": {
+        "days": ["2026-03-28", "2026-03-29", "2026-03-30"],
+        "variables": [
+            {
+                "name": "rain",
+                "unit": "mm",
+                "values": [0.0, 12.4, 31.7],
+                "kinds": ["observed", "filled", "observed"],
+                "nearest_gauge": "gauges/north",
+                "nearest_gauge_km": 3.1,
+                "withheld": None,
+            }
+        ],
+    },
+    "window_missing": None,
+    "factors": [
+        {
+            "name": "slope",
+            "unit": "degrees",
+            "value": 23.1,
+            "category": None,
+            "minimum": 0.0,
+            "maximum": 61.0,
+            "outside_range": False,
+        },
+        {
+            "name": "land_use",
+            "unit": "",
+            "value": None,
+            "category": "woodland",
+            "minimum": None,
+            "maximum": None,
+            "outside_range": False,
+        },
+    ],
+    "reasons": {
+        "published": 0.412,
+        "explained": 0.41183,
+        "agrees": True,
+        "says": None,
+        "parts": {"terrain": 0.21, "rain": 0.20183, "reservoir": None},
+        "reference": "Compared with 3 days in which nothing happened: no rain.",
+        "change": {
+            "since": "2026-03-30",
+            "layer": "toy-2026-03-30-l0-r1",
+            "before": 0.38,
+            "change": 0.032,
+            "parts": {"terrain": 0.0, "rain": 0.032, "reservoir": None},
+            "says": None,
+        },
+        "change_missing": None,
+    },
+    "reasons_missing": None,
+    "note": "Susceptibility is an index relative to the model's sampling ratio, not a probability.",
+}

@@ -1,0 +1,202 @@
+/** How fresh and how complete the map is, in words, always in sight. */
+
+import { sayProblem } from "./api.js";
+import { fill, h, icon } from "./dom.js";
+import { clock, daysBetween, longDay, moment, percent, t } from "./texts.js";
+
+/**
+ * @typedef {import("./watch.js").LayerInfo} LayerInfo
+ * @typedef {import("./watch.js").Watch} Watch
+ * @typedef {"bad" | "warn" | "good"} Level
+ * @typedef {{level: Level, title: string, text: string, offline?: boolean}} Line
+ */
+
+const FAILED = new Set(["held", "failed", "abandoned"]);
+
+/**
+ * What has to be said about the map as it stands, the gravest first.
+ * @param {Watch} watch
+ * @param {string | null} day the day being looked at
+ * @param {string} zone the region's time zone
+ * @returns {Line[]}
+ */
+export function bannerLines(watch, day, zone) {
+  const status = watch.status;
+  /** @type {Line[]} */
+  const lines = [];
+  if (watch.problem !== null) {
+    const since = watch.answeredAt === null ? "" : clock(watch.answeredAt, zone);
+    const text = since ? t("banner.offline", { time: since }) : sayProblem(watch.problem);
+    lines.push({ level: "bad", title: t("banner.offline.title"), text, offline: true });
+  }
+  if (status === null) return lines;
+  for (const line of [...aboutShown(watch, day), ...aboutNewest(watch), ...aboutRuns(watch, zone)]) {
+    if (!lines.some(({ text }) => text === line.text)) lines.push(line); // a withdrawn newest day in sight
+  }
+  return lines;
+}
+
+/**
+ * @param {Watch} watch
+ * @param {string | null} day
+ * @returns {Line[]}
+ */
+function aboutShown(watch, day) {
+  if (day === null || day === watch.newest) return [];
+  const layer = watch.layers.get(day);
+  const values = { day: longDay(day), newest: watch.newest ? longDay(watch.newest) : t("value.none") };
+  if (!layer) return [{ level: "bad", title: t("banner.none.title"), text: t("banner.none", values) }];
+  if (layer.status === "withdrawn") {
+    return [{ level: "bad", title: t("banner.withdrawn.title"), text: t("banner.withdrawn", values) }];
+  }
+  if (layer.status !== "degraded") return [];
+  const text = t("banner.degraded", { ...values, coverage: percent(layer.coverage) });
+  return [{ level: "bad", title: t("banner.degraded.title"), text }];
+}
+
+/**
+ * @param {Watch} watch
+ * @returns {Line[]}
+ */
+function aboutNewest(watch) {
+  const status = watch.status;
+  if (!status) return [];
+  if (status.latest_day === null || status.coverage === null) {
+    return [{ level: "bad", title: t("banner.no_map.title"), text: t("banner.no_map") }];
+  }
+  const layer = watch.layers.get(status.latest_day);
+  const values = {
+    day: longDay(status.latest_day),
+    today: longDay(status.today),
+    coverage: percent(status.coverage),
+    until: layer ? longDay(layer.data_until) : t("value.not_known"),
+    behind: daysBetween(status.latest_day, status.today),
+  };
+  /** @type {Line[]} */
+  const lines = [];
+  const withdrawn = watch.later.findLast((layer) => layer.status === "withdrawn");
+  if (withdrawn) {
+    const told = { day: longDay(withdrawn.day), newest: values.day };
+    lines.push({ level: "bad", title: t("banner.withdrawn.title"), text: t("banner.withdrawn", told) });
+  }
+  if (status.hold !== null) {
+    lines.push({
+      level: "bad",
+      title: t("banner.held.title"),
+      text: t("banner.held", { reason: status.hold }),
+    });
+  }
+  if (values.behind > 0) {
+    const key = values.behind === 1 ? "banner.stale.one" : "banner.stale";
+    lines.push({ level: "bad", title: t("banner.stale.title"), text: t(key, values) });
+  }
+  if (status.status === "degraded") {
+    lines.push({ level: "bad", title: t("banner.degraded.title"), text: t("banner.degraded", values) });
+  } else if (status.status === "provisional") {
+    lines.push({
+      level: "warn",
+      title: t("banner.provisional.title"),
+      text: t("banner.provisional", values),
+    });
+  }
+  if (layer?.unconfirmed) {
+    lines.push({
+      level: "warn",
+      title: t("banner.unconfirmed.title"),
+      text: t("banner.unconfirmed", values),
+    });
+  }
+  if (!lines.length)
+    lines.push({ level: "good", title: t("banner.fresh.title"), text: t("banner.fresh", values) });
+  return lines;
+}
+
+/**
+ * @param {Watch} watch
+ * @param {string} zone
+ * @returns {Line[]}
+ */
+function aboutRuns(watch, zone) {
+  const status = watch.status;
+  if (!status) return [];
+  /** @type {Line[]} */
+  const lines = [];
+  const run = status.last_run;
+  if (run && FAILED.has(run.outcome)) {
+    const values = {
+      outcome: t(`outcome.${run.outcome}`),
+      time: moment(run.started_at, zone),
+      reason: run.reason || t("value.no_reason"),
+    };
+    lines.push({ level: "bad", title: t("banner.run.title"), text: t("banner.run", values) });
+  }
+  const late = status.feeds.filter((feed) => feed.failing || feed.late_days === null || feed.late_days > 0);
+  if (late.length) {
+    const feeds = late.map((feed) => sayFeed(feed)).join("; ");
+    lines.push({ level: "warn", title: t("banner.feeds.title"), text: t("banner.feeds", { feeds }) });
+  }
+  return lines;
+}
+
+/** @param {import("./watch.js").Feed} feed */
+export function sayFeed(feed) {
+  const values = {
+    name: feed.name,
+    days: feed.late_days ?? 0,
+    newest: feed.newest_day ? longDay(feed.newest_day) : "",
+  };
+  const late =
+    feed.late_days === null
+      ? t("feed.nothing", values)
+      : feed.late_days === 0
+        ? t("feed.on_time", values)
+        : t("feed.late", values);
+  return feed.failing ? `${late}, ${t("feed.failing")}` : late;
+}
+
+/** The strip below the page's head. */
+export class Banner {
+  constructor() {
+    // Two places: what is grave interrupts a screen reader, the rest waits for a pause.
+    this.alert = h("div", { role: "alert", class: "banner-lines" });
+    this.calm = h("div", { role: "status", class: "banner-lines" });
+    this.synthetic = h("div", { class: "banner-lines" });
+    this.element = h(
+      "section",
+      { class: "banner", "aria-label": t("banner.label") },
+      this.synthetic,
+      this.alert,
+      this.calm,
+    );
+    this.said = "";
+  }
+
+  /**
+   * @param {Line[]} lines
+   * @param {boolean} synthetic
+   */
+  show(lines, synthetic) {
+    const saying = JSON.stringify([lines, synthetic]);
+    if (saying === this.said) return; // saying it again would make a screen reader read it again
+    this.said = saying;
+    fill(this.alert, ...lines.filter(({ level }) => level === "bad").map(lineElement));
+    fill(this.calm, ...lines.filter(({ level }) => level !== "bad").map(lineElement));
+    const made = {
+      level: /** @type {Level} */ ("warn"),
+      title: t("banner.synthetic.title"),
+      text: t("banner.synthetic"),
+    };
+    fill(this.synthetic, synthetic ? lineElement(made) : null);
+  }
+}
+
+/** @param {Line} line */
+function lineElement({ level, title, text, offline }) {
+  const mark = offline ? "offline" : level === "good" ? "good" : "warning";
+  return h(
+    "p",
+    { class: `line ${level}` },
+    icon(mark),
+    h("span", {}, h("strong", { text: title }), " ", text),
+  );
+}
