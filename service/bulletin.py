@@ -9,7 +9,8 @@ from typing import Literal
 
 from exporters.gauges import Bulletin, GaugeReading, GaugeSeries
 from service.quality import Quality
-from service.readings import Archive, Reading, Series
+from service.reading_values import Reading, Series
+from service.readings import Archive
 from service.settings import Settings
 from service.sharing import withheld_feeds
 

@@ -22,7 +22,8 @@ from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
 from service.region import Region, open_region
 from service.runtime import onnx_runtime
-from service.settings import FolderExporter, PostgisExporter, Settings
+from service.settings import Settings
+from service.settings_outlets import FolderExporter, PostgisExporter
 
 # One day's layer compresses to about this; the state is exact.
 _LAYER_BYTES_PER_CELL = 1.0

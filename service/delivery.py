@@ -29,9 +29,9 @@ from service.lock import exclusive
 from service.outbox import DeliveryAct
 from service.proposals import GathersReports
 from service.readings import Archive
-from service.settings import FolderExporter as FolderSettings
-from service.settings import PostgisExporter as PostgisSettings
 from service.settings import Settings
+from service.settings_outlets import FolderExporter as FolderSettings
+from service.settings_outlets import PostgisExporter as PostgisSettings
 from service.workshop import archive_path, ledger_path
 
 ExporterSettings = FolderSettings | PostgisSettings

@@ -22,7 +22,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 from scipy.spatial import cKDTree
 
-from service.readings import Archive, Series
+from service.reading_values import Series
+from service.readings import Archive
 from service.settings import ForcingSettings
 from service.surfaces import Kind, Surface, SurfaceStore
 

@@ -22,7 +22,8 @@ from service.feeds.base import Batch, Feed, FeedFault
 from service.feeds.csv_feed import CsvFeedReader
 from service.progress import ProgressCallback
 from service.quality import Observation, Reason, Rejection, check, limits_of
-from service.readings import Archive, Reading, SeriesPosition
+from service.reading_values import Reading, SeriesPosition
+from service.readings import Archive
 from service.settings import Settings
 from service.stage import Stage
 from service.stamps import from_stamp, to_stamp

@@ -20,8 +20,9 @@ from exporters.postgis.connect import connected, place
 from exporters.postgis.migrate import SchemaBehind, migrations, open_schema
 from service.errors import SettingsError, UsageError
 from service.region import make_grid
-from service.settings import PostgisExporter as PostgisSettings
-from service.settings import PostgisLogin, Secret, Settings
+from service.settings import Settings
+from service.settings_outlets import PostgisExporter as PostgisSettings
+from service.settings_outlets import PostgisLogin, Secret
 
 
 class RegionalPostgis(PostgisExporter):

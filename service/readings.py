@@ -10,90 +10,23 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from service.errors import InputError
 from service.feed_log import FeedLog, FeedStatistics
 from service.quality import Quality
+from service.reading_values import AddReport, Reading, Readings, Series, SeriesPosition
 from service.readings_schema import MIGRATIONS
 from service.sqlite import open_database, transaction
 from service.stage import Stage
 from service.stamps import from_stamp, to_stamp, utc_now
 
 _END_OF_TIME = "9999-12-31T23:59:59.999999Z"
-
-
-@dataclass(frozen=True)
-class SeriesPosition:
-    """Where a series is measured: EPSG:4326 degrees (NaN: not known), metres above sea level."""
-
-    id: str
-    lon: float
-    lat: float
-    elevation_m: float | None = None
-
-
-@dataclass(frozen=True)
-class Series:
-    """One gauge or reservoir at one position, which holds for days `valid_from` to `valid_to`, both included.
-
-    None means open. The first position that was given holds for all days before it, too.
-    """
-
-    id: str
-    feed: str
-    variable: str
-    lon: float
-    lat: float
-    elevation_m: float | None
-    valid_from: date | None
-    valid_to: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One value of one series for one day of the region, in the stored unit (mm; m above sea level)."""
-
-    feed: str
-    variable: str
-    series: str
-    day: date
-    value: float
-    known_at: datetime | None = None  # None: the moment it is added
-    issued_at: datetime | None = None
-    member: int | None = None
-    product_version: str = ""
-    quality: Quality = Quality.GOOD
-    reason: str = ""
-    known_at_assumed: bool = False  # known_at counts only if this is the first row of its day
-
-
-@dataclass(frozen=True)
-class AddReport:
-    """What became of readings: the first of their day, a change to it, the same again, kept as rejected."""
-
-    new: int
-    corrected: int
-    unchanged: int
-    rejected: int
-
-
-@dataclass(frozen=True)
-class Readings:
-    """Readings of a variable as they were known at one moment. A gauge that moved has a column a position."""
-
-    variable: str
-    days: tuple[date, ...]
-    series: tuple[Series, ...]
-    value: npt.NDArray[np.float32]  # (n_days, n_series), NaN where missing
-    known_at: str | None  # of the newest reading used, ISO UTC
-    known_at_by_day: tuple[str | None, ...]
 
 
 class Archive:
@@ -228,12 +161,14 @@ class Archive:
             ),
         ).fetchone()
         assumed = reading.known_at_assumed
-        if standing is not None:
-            if (reading.value, reading.product_version) == standing[:2]:
-                return "unchanged", number, known_at
-            if not fixed:
-                # Never before the row that it corrects, or that row would go on standing.
-                known_at, assumed = max(now, standing[2]), False
+        said_again = standing is not None and (reading.value, reading.product_version) == standing[:2]
+        # Said again at a later moment of its own, a value gets a row: a correction of a moment between may
+        # still arrive, and must not outlast it.
+        if said_again and not (fixed and standing[2] < known_at):
+            return "unchanged", number, known_at
+        if standing is not None and not fixed:
+            # Never before the row that it corrects, or that row would go on standing.
+            known_at, assumed = max(now, standing[2]), False
         self._db.execute(
             "INSERT INTO reading (series, day, value, known_at, issued_at, member, product_version, quality,"
             " reason, known_at_assumed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -250,6 +185,8 @@ class Archive:
                 assumed,
             ),
         )
+        if said_again:
+            return "unchanged", number, known_at
         return "new" if standing is None else "corrected", number, known_at
 
     def _number(self, variable: str, feed: str, identity: str) -> int | None:

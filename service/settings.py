@@ -7,19 +7,13 @@ Order of precedence: environment (`COLLUVIUM_HTTP__PORT=8000`), secret files (a 
 from __future__ import annotations
 
 import os
-import re
 import tomllib
-from contextvars import ContextVar
 from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -36,35 +30,14 @@ from pydantic_settings import (
 
 from exporters.layer import ClassScheme
 from service.errors import SettingsError
+from service.settings_base import FilePath, Hours, Positive, Section, Slug, resolve, settings_folder
+from service.settings_outlets import FolderExporter, PostgisExporter, WebSettings
 
 ENVIRONMENT_PREFIX = "COLLUVIUM_"
 CONFIG_VARIABLE = "COLLUVIUM_CONFIG"
 
 
-# BaseSettings takes no validation context, so the folder of the file being read travels here.
-_base: ContextVar[Path | None] = ContextVar("base", default=None)
-
-
-def _resolve(path: Path) -> Path:
-    base = _base.get()
-    return path if path.is_absolute() or base is None else Path(os.path.normpath(base / path))
-
-
-def _timedelta_from_hours(value: object) -> object:
-    return timedelta(hours=value) if isinstance(value, int | float) else value
-
-
-FilePath = Annotated[Path, AfterValidator(_resolve)]
-Hours = Annotated[timedelta, BeforeValidator(_timedelta_from_hours)]
-Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegionSettings(_Section):
+class RegionSettings(Section):
     """Who and where."""
 
     id: Slug
@@ -84,7 +57,7 @@ class RegionSettings(_Section):
         return value
 
 
-class GridSettings(_Section):
+class GridSettings(Section):
     """The cells: either the extent of a DEM, or given bounds."""
 
     crs: str
@@ -100,13 +73,13 @@ class GridSettings(_Section):
         return self
 
 
-class MaskSettings(_Section):
+class MaskSettings(Section):
     """Which cells count: polygons (GeoJSON, GeoPackage). Without it, the whole grid."""
 
     path: FilePath
 
 
-class ZoneSettings(_Section):
+class ZoneSettings(Section):
     """Named polygons whose areas are reported."""
 
     path: FilePath
@@ -127,7 +100,7 @@ Terrain = Literal[
 ]
 
 
-class VectorDistance(_Section):
+class VectorDistance(Section):
     """Distance to the nearest feature of a vector file, in metres, capped."""
 
     name: Slug
@@ -136,7 +109,7 @@ class VectorDistance(_Section):
     date: date
 
 
-class RasterFactor(_Section):
+class RasterFactor(Section):
     """A raster warped to the grid: continuous (bilinear), or categorical (nearest, with names)."""
 
     name: Slug
@@ -159,7 +132,7 @@ class RasterFactor(_Section):
         return self
 
 
-class NdviSettings(_Section):
+class NdviSettings(Section):
     """NDVI = (NIR - red) / (NIR + red)."""
 
     red: FilePath
@@ -167,7 +140,7 @@ class NdviSettings(_Section):
     date: date
 
 
-class FactorSettings(_Section):
+class FactorSettings(Section):
     """The static factors and where they come from."""
 
     stack: FilePath | None = None  # default: <data_dir>/factors.tif
@@ -182,7 +155,7 @@ class FactorSettings(_Section):
     reservoir: bool = False  # distance, height above the rim and influence of [reservoirs]
 
 
-class ReservoirSettings(_Section):
+class ReservoirSettings(Section):
     """Reservoir polygons with id, name and full reservoir level."""
 
     path: FilePath
@@ -193,7 +166,7 @@ class ReservoirSettings(_Section):
     link_height_m: Positive = 300.0  # and not higher above the rim than this
 
 
-class CsvFeed(_Section):
+class CsvFeed(Section):
     """A CSV file, or a folder or glob of them, in long or wide form."""
 
     name: Slug
@@ -228,10 +201,10 @@ class CsvFeed(_Section):
     @field_validator("path")
     @classmethod
     def _from_settings_file(cls, value: str) -> str:
-        return str(_resolve(Path(value)))
+        return str(resolve(Path(value)))
 
 
-class ForcingSettings(_Section):
+class ForcingSettings(Section):
     """How readings become daily surfaces on the forcing nodes."""
 
     max_distance_km: Positive = 30.0
@@ -242,28 +215,28 @@ class ForcingSettings(_Section):
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9  # below: the layer is degraded
 
 
-class BundleSettings(_Section):
+class BundleSettings(Section):
     """The trained model."""
 
     path: FilePath
     allow_transfer: bool = False  # serve a bundle trained elsewhere; it then never warns
 
 
-class HotspotSettings(_Section):
+class HotspotSettings(Section):
     """Contiguous high and very high cells that are worth naming."""
 
     min_area_m2: Positive = 20_000.0
     at_most: Annotated[int, Field(ge=1)] = 1_000
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(Section):
     """Resources of one refresh."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # 0: one for each core
     min_patch_observed: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class ScheduleSettings(_Section):
+class ScheduleSettings(Section):
     """Cron expressions in the region's time zone."""
 
     ingest: str = "15 * * * *"
@@ -271,98 +244,14 @@ class ScheduleSettings(_Section):
     catch_up_days: Annotated[int, Field(ge=0, le=366)] = 30
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """Where the daemon listens."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
 
 
-class FolderExporter(_Section):
-    """Copies finished layers to another folder (a share, a web server's root)."""
-
-    kind: Literal["folder"] = "folder"
-    name: Slug
-    path: FilePath
-
-
-class Secret(_Section):
-    """Where a password comes from: an environment variable, or a file that holds nothing else."""
-
-    env: str | None = None
-    file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError('give either env = "NAME" or file = "PATH"')
-        return self
-
-    def read(self) -> str:
-        """Return the secret. Raises SettingsError that names the place, never the value."""
-        if self.env is not None:
-            value = os.environ.get(self.env, "")
-            if not value:
-                raise SettingsError(f"the environment variable {self.env} is not set; it holds the password")
-            return value
-        assert self.file is not None  # noqa: S101 - for the type checker
-        try:
-            return self.file.read_text("utf-8").strip()
-        except OSError as error:
-            raise SettingsError(f"cannot read the password in {self.file}: {error.strerror}") from error
-
-
-class PostgisLogin(_Section):
-    """How to reach the database as one role. What the DSN leaves out comes from libpq's own PG* variables."""
-
-    dsn: str = ""  # "host=db dbname=gis user=colluvium"; never a password
-    password: Secret | None = None
-
-    @field_validator("dsn")
-    @classmethod
-    def _no_password(cls, value: str) -> str:
-        # A DSN is shown in errors and logs, and the settings are kept in the ledger.
-        if "password" in value.lower() or re.search(r"://[^@/]*:[^@/]*@", value):
-            raise ValueError(
-                'take the password out of the DSN; give password = { env = "NAME" } or { file = "PATH" }'
-            )
-        return value
-
-
-class PostgisExporter(_Section):
-    """Publishes layers to PostGIS, one schema for a region."""
-
-    kind: Literal["postgis"]
-    name: Slug
-    writer: PostgisLogin = PostgisLogin()  # a member of colluvium_writer
-    owner: PostgisLogin | None = None  # a member of colluvium_owner; migrates the schema where given
-    db_schema: Annotated[Slug | None, Field(alias="schema")] = None  # default: the region's id
-    history_days: Annotated[int, Field(ge=1, le=3_660)] = 30  # rasters kept in table susceptibility
-    hotspot_days: Annotated[int, Field(ge=1, le=36_600)] = 400
-    area_days: Annotated[int | None, Field(ge=1, le=36_600)] = None  # zone_class_area; default: for ever
-    connect_timeout_s: Annotated[int, Field(ge=1, le=120)] = 10
-    statement_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 300
-
-
-class WebSettings(_Section):
-    """What the map page and the links in files say."""
-
-    public_url: str | None = None  # https://map.example.org; default: as the request came
-    openstreetmap: bool = False  # offer OpenStreetMap as a base map; its tiles are fetched by the browser
-    official_name: str = ""  # the official warning service that the page links to
-    official_url: str | None = None
-    licence: str = ""
-    texts: FilePath | None = None  # a JSON file that translates the page's texts
-
-    @field_validator("public_url", "official_url")
-    @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^\s\"'<>\\]+", value):
-            raise ValueError("must be an address that begins with http:// or https://")
-        return value.rstrip("/") if value else value
-
-
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """What is kept on the local disk. Undelivered or cited layers are never removed."""
 
     surface_days: Annotated[int, Field(ge=62)] = 400
@@ -403,7 +292,7 @@ class Settings(BaseSettings):
         inventory = value.get("inventory")
         if not isinstance(inventory, dict) or not isinstance(inventory.get("path"), str):
             return value
-        return {**value, "inventory": {**inventory, "path": _resolve(Path(inventory["path"]))}}
+        return {**value, "inventory": {**inventory, "path": resolve(Path(inventory["path"]))}}
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -464,7 +353,7 @@ def parse_settings(text: str, *, base: Path, origin: str) -> Settings:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{origin} is not valid TOML: {error}") from error
-    token = _base.set(base)
+    token = settings_folder.set(base)
     try:
         secrets = os.environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR")
         return Settings(_secrets_dir=secrets, **values)  # type: ignore[call-arg]  # the library's own argument
@@ -474,7 +363,7 @@ def parse_settings(text: str, *, base: Path, origin: str) -> Settings:
     except SettingsSourceError as error:  # an environment variable that is not valid JSON
         raise SettingsError(f"the environment cannot be used: {error}") from error
     finally:
-        _base.reset(token)
+        settings_folder.reset(token)
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -14,7 +14,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from service.manifest import VariableSpec
-from service.readings import Archive, Readings, Series
+from service.reading_values import Readings, Series
+from service.readings import Archive
 from service.region import ForcingGrid, Grid, Region
 from service.reservoirs import Reservoirs
 from service.sequences import PointWindows, WindowSet, build_windows, point_windows

@@ -25,7 +25,8 @@ from service.ingest import ingest
 from service.lock import exclusive
 from service.readings import Archive
 from service.region import open_region, read_vectors
-from service.settings import FolderExporter, Settings, load_settings
+from service.settings import Settings, load_settings
+from service.settings_outlets import FolderExporter
 from service.workshop import archive_path, lock_path
 from trainer.factors import derive
 from trainer.pictures import DayAreas, MapView, before_and_after, class_areas_by_day

@@ -19,7 +19,7 @@ from exporters.qgis import (
 from service.api.answers import made_answer
 from service.api.site import LATEST, Site
 from service.hillshade import find_hillshade
-from service.settings import PostgisExporter
+from service.settings_outlets import PostgisExporter
 
 HISTORY_DAYS = 30
 

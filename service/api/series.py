@@ -15,7 +15,8 @@ from service.api.examples import SERIES
 from service.api.models import GEOJSON, Answer, GeoJsonResponse, Geometry, problems, shown_as
 from service.api.numbers import rounded
 from service.api.site import Site
-from service.readings import Archive, Reading, Series
+from service.reading_values import Reading, Series
+from service.readings import Archive
 from service.sharing import withheld_feeds
 
 DAYS = 30

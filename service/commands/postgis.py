@@ -13,7 +13,8 @@ from exporters.base import ExportError
 from service.commands.shared import config_option, json_option, print_json
 from service.errors import EXIT_CODES, ColluviumError, Outcome, UsageError
 from service.ledger import Ledger
-from service.settings import PostgisExporter, PostgisLogin, Settings, load_settings
+from service.settings import Settings, load_settings
+from service.settings_outlets import PostgisExporter, PostgisLogin
 from service.stamps import utc_now
 from service.workshop import ledger_path
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from service.errors import FeedError
 from service.feed_log import Problem
 from service.quality import Limits, Observation, Rejection
-from service.readings import SeriesPosition
+from service.reading_values import SeriesPosition
 
 
 class FeedFault(FeedError):

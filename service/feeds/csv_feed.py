@@ -15,7 +15,7 @@ from service.feeds.base import Batch, FeedFault
 from service.feeds.lines import Line, find_separator, is_text, read_header, read_lines, split
 from service.feeds.parsing import UNITS, CellFault, Days, Numbers
 from service.quality import Observation, Reason, Rejection, limits_of
-from service.readings import SeriesPosition
+from service.reading_values import SeriesPosition
 from service.settings import CsvFeed
 
 _SUFFIXES = {".csv", ".txt", ".tsv"}

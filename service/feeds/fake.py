@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from service.feeds.base import Batch
 from service.quality import Observation
-from service.readings import SeriesPosition
+from service.reading_values import SeriesPosition
 from service.stamps import to_stamp
 
 

@@ -22,7 +22,7 @@ from exporters.postgis.migrate import SQL_FOLDER, migrations
 from service.delivery import Visit, deliver_all
 from service.errors import EXIT_CODES, Outcome
 from service.postgis import grid_of
-from service.settings import PostgisExporter
+from service.settings_outlets import PostgisExporter
 from tests.fix_postgis import Database, through
 from tests.fix_proxy import Proxy
 from tests.fix_region import ToyRegion

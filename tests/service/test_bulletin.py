@@ -10,7 +10,8 @@ import pytest
 
 from service.bulletin import BULLETIN_DAYS, bulletin_digest, make_bulletin
 from service.quality import Quality
-from service.readings import Archive, Reading, SeriesPosition
+from service.reading_values import Reading, SeriesPosition
+from service.readings import Archive
 from tests.fix_region import LAST_DAY, NOW, Clock, ToyRegion
 
 DAY = date(2026, 3, 9)

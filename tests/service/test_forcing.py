@@ -23,7 +23,7 @@ from service.forcing import (
     gauge_days,
     surface_of_day,
 )
-from service.readings import Readings, Series
+from service.reading_values import Readings, Series
 from service.settings import ForcingSettings
 from service.surfaces import Kind, Surface, SurfaceStore
 

@@ -19,7 +19,8 @@ from service.feeds.base import Batch
 from service.feeds.fake import FakeFeed, batch_of
 from service.ingest import FeedReport, IngestReport, ingest
 from service.quality import Limits, Observation, Reason
-from service.readings import Archive, SeriesPosition
+from service.reading_values import SeriesPosition
+from service.readings import Archive
 from tests.fix_feeds import NOW, csv_feed, region_settings, take_in
 
 HEADER = "series,day,value\n"

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from service.errors import InputError, StorageError
 from service.quality import Quality
-from service.readings import Archive, Reading, SeriesPosition
+from service.reading_values import Reading, SeriesPosition
+from service.readings import Archive
 
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 FIRST = date(2026, 3, 1)
@@ -235,6 +236,17 @@ def test_a_full_disk_keeps_what_was_there_and_says_what_to_do(archive: Archive) 
     with pytest.raises(StorageError, match=r"no space left for .*readings\.sqlite"):
         archive.add([rain(float(n % 50), FIRST - timedelta(days=n)) for n in range(1, 3000)])
     assert archive.first_day() == FIRST
+
+
+def test_a_value_said_again_outlasts_a_correction_of_an_earlier_moment(tmp_path: Path) -> None:
+    with Archive(tmp_path / "r.sqlite", lambda: NOW) as archive:
+        archive.add_series("gauges", "rain", places("A"), NOW - timedelta(days=100))
+        archive.add([rain(1.0, known_at=NOW), rain(1.0, known_at=NOW + timedelta(hours=2))])
+        archive.add([rain(0.0, known_at=NOW + timedelta(hours=1))])
+
+        assert archive.values("rain", [FIRST]).value.tolist() == [[1.0]]
+        then = NOW + timedelta(hours=1)
+        assert archive.values("rain", [FIRST], as_of=then).value.tolist() == [[0.0]]
 
 
 def test_what_was_acknowledged_is_there_for_the_next_process(tmp_path: Path) -> None:

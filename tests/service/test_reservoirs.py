@@ -17,7 +17,8 @@ from rasterio.crs import CRS
 
 from service.errors import RegionError
 from service.forcing import MAX_GAP_DAYS
-from service.readings import Archive, Readings, Series
+from service.reading_values import Readings, Series
+from service.readings import Archive
 from service.region import ForcingGrid, Grid, Region
 from service.reservoirs import Levels, Reservoirs, level_variables, open_reservoirs, read_levels
 from service.settings import ForcingSettings, ReservoirSettings

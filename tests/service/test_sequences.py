@@ -17,7 +17,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from service.errors import SettingsError
-from service.readings import Archive, Reading, SeriesPosition
+from service.reading_values import Reading, SeriesPosition
+from service.readings import Archive
 from service.reservoirs import Reservoirs
 from service.sequences import window_days
 from tests.fix_windows import (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.readings import Archive, SeriesPosition
+from service.reading_values import SeriesPosition
+from service.readings import Archive
 from service.sharing import withheld_because, withheld_feeds
 from tests.fix_places import change_settings, make_valley
 from tests.fix_region import ToyRegion

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.quality import Quality
-from service.readings import Archive, Reading
+from service.reading_values import Reading
+from service.readings import Archive
 from service.workshop import archive_path
 from tests.fix_places import change_settings, client_of, make_valley, set_levels, strict_json
 from tests.fix_region import GAUGES, LAST_DAY, ToyRegion, read_rain

@@ -14,7 +14,7 @@ from service.errors import FeedError
 from service.feeds.base import Feed
 from service.feeds.csv_feed import CsvFeedReader
 from service.feeds.fake import FakeFeed, batch_of
-from service.readings import SeriesPosition
+from service.reading_values import SeriesPosition
 from tests.fix_feeds import ROME, csv_feed, observations, rejections, rows_of
 
 LONG = "series,day,value\nA,2026-03-01,1.5\nB,2026-03-01,0\nA,2026-03-02,NA\n"
