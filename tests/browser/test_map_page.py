@@ -11,7 +11,7 @@ import httpx2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
@@ -68,6 +68,26 @@ def test_it_draws_classes_and_hatches_what_is_unknown_with_the_network_cut_off(
     assert len(np.unique(patch, axis=0)) > 1, "no hatching"
     assert not (patch == CLASS_COLOURS[0]).all(axis=-1).any()
     assert seen.outside == []
+
+
+def test_classes_have_their_colours_however_late_these_come(
+    valley: ToyRegion, serve: Serve, visit: Open
+) -> None:
+    seen = visit(serve(valley), viewport=SMALL)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    seen.page.route("**/legend.json", hold)
+    seen.page.reload()
+    expect(seen.page.locator(".banner")).to_contain_text("Map of")
+    seen.page.unroute("**/legend.json", hold)  # lets go of what it held
+    seen.settle()
+
+    assert held
+    swatch = seen.page.locator("#panel-day tbody .swatch").first
+    expect(swatch).to_have_css("background-color", f"rgb{CLASS_COLOURS[-1]}")
 
 
 def test_nothing_outside_is_asked_for_and_the_policy_would_refuse_it(

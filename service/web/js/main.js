@@ -136,6 +136,9 @@ export class App {
     const placed = this.store.view.z !== null;
     this.follow();
     await Promise.all([this.map.ready, this.watch.look(this.store.view.day)]);
+    this.renderNow(); // how fresh the map is waits for nothing
+    // Classes without their colours would be drawn once and stay so.
+    await this.readLegend();
     this.map.setBase(this.store.view.base);
     this.isReady = true;
     this.renderNow();
@@ -174,17 +177,22 @@ export class App {
 
   /** After each look at the server, also one that failed. */
   async onNews() {
-    const newest = this.watch.status?.latest ?? null;
-    if (newest !== null && newest !== this.legendOf) {
-      try {
-        this.legend = await getJson("legend.json");
-        this.legendOf = newest;
-      } catch (error) {
-        this.controls.tell(sayProblem(error));
-      }
-    }
+    this.render();
+    await this.readLegend();
     if (this.isReady && this.watch.problem === null) void this.places.readSeries();
     this.render();
+  }
+
+  /** Read what the colours mean, where the newest layer is another one than before. */
+  async readLegend() {
+    const newest = this.watch.status?.latest ?? null;
+    if (newest === null || newest === this.legendOf) return;
+    try {
+      this.legend = await getJson("legend.json");
+      this.legendOf = newest;
+    } catch (error) {
+      this.controls.tell(sayProblem(error));
+    }
   }
 
   /** Bring every part in line, once a frame. */

@@ -26,6 +26,7 @@ export class DayPanel {
       day,
       layer,
       [...watch.layers.values()].map(({ id, status }) => [id, status]),
+      this.app.legend.classes,
     ]);
     if (saying === this.said) return;
     this.said = saying;

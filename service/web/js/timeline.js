@@ -128,7 +128,8 @@ export class Timeline {
   draw(days) {
     const layers = days.map((day) => this.app.watch.layers.get(day) ?? null);
     const stacks = layers.map(sharesOf);
-    const saying = JSON.stringify([days, stacks, layers.map((layer) => layer?.status)]);
+    const colours = this.app.legend.classes;
+    const saying = JSON.stringify([days, stacks, layers.map((layer) => layer?.status), colours]);
     if (saying === this.drawn) return;
     this.drawn = saying;
     this.stacks = stacks;
