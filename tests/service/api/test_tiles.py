@@ -95,7 +95,7 @@ def test_a_tile_of_the_whole_world_still_shows_the_region_only_where_it_is(publi
     assert (picture[..., 3] > 0).sum() <= 1
 
 
-def test_a_layer_of_an_id_may_be_kept_for_ever_and_the_latest_is_asked_for_again(
+def test_a_layer_of_an_id_may_be_kept_for_an_hour_and_the_latest_is_asked_for_again(
     published: ToyRegion,
 ) -> None:
     http, layer = site_of(published), layers_of(published)[-1]
