@@ -11,10 +11,15 @@ import pytest
 import rasterio
 from affine import Affine
 
+from exporters.layer import Layer
 from service.hillshade import ensure_hillshade
-from tests.fix_region import LEFT, SHAPE, TOP, Clock, ToyRegion
+from tests import fix_places
+from tests.fix_places import make_valley
+from tests.fix_region import LEFT, NOW, SHAPE, TOP, Clock, ToyRegion
 
 DAY = date(2026, 3, 5)
+# The fourth day before has no layer.
+VALLEY_DAYS = [fix_places.DAY - timedelta(days=back) for back in (6, 5, 3, 2, 1, 0)]
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +51,33 @@ def changing(published_template: Path, tmp_path: Path) -> ToyRegion:
     folder = tmp_path / "toy"
     shutil.copytree(published_template, folder)
     return ToyRegion(folder, Clock())
+
+
+@pytest.fixture(scope="session")
+def valley_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valley with six layers within a week; never changed by a test."""
+    toy = make_valley(tmp_path_factory.mktemp("places") / "valley")
+    toy.refresh(*VALLEY_DAYS)
+    return toy.folder
+
+
+@pytest.fixture
+def valley(valley_template: Path) -> ToyRegion:
+    """The valley, to look at."""
+    return ToyRegion(valley_template, Clock())
+
+
+@pytest.fixture
+def own_valley(valley_template: Path, tmp_path: Path) -> ToyRegion:
+    """The valley as a copy of the test's own."""
+    shutil.copytree(valley_template, tmp_path / "valley")
+    return ToyRegion(tmp_path / "valley", Clock(NOW + timedelta(hours=1)))
+
+
+def layers_by_day(toy: ToyRegion) -> dict[date, Layer]:
+    """Return the layer of each day."""
+    with toy.ledger() as ledger:
+        return {layer.day: layer for layer in ledger.layers()}
 
 
 def write_dem(path: Path) -> None:

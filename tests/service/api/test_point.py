@@ -1,10 +1,8 @@
-"""/point: the published value, the place's own past, what stands behind it, and why."""
+"""/point: the published value, the place's own past, and what stands behind it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,14 @@ import numpy as np
 import pytest
 import rasterio
 
-from exporters.layer import NODATA, SCALE, Layer
+from exporters.layer import NODATA, SCALE
 from service.place import find_cell
 from service.region import open_region
-from tests.fix_bundle import write_toy_bundle
 from tests.fix_places import (
     DAY,
     DRY_CELL,
     LAKE_CELL,
     MASKED_CELL,
-    NETWORK,
     change_settings,
     client_of,
     lonlat_of,
@@ -32,40 +28,15 @@ from tests.fix_places import (
     set_levels,
     strict_json,
 )
-from tests.fix_region import GAUGES, LAST_DAY, NOW, SHAPE, Clock, ToyRegion, read_rain
+from tests.fix_region import GAUGES, LAST_DAY, SHAPE, ToyRegion, read_rain
+from tests.service.api.conftest import VALLEY_DAYS as DAYS
+from tests.service.api.conftest import layers_by_day
 
-DAYS = [DAY - timedelta(days=back) for back in (6, 5, 3, 2, 1, 0)]  # the fourth day before has no layer
 CELLS = (LAKE_CELL, DRY_CELL, (20, 55), (50, 15))
 
 
-@pytest.fixture(scope="session")
-def valley_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A valley with six layers within a week; never changed by a test."""
-    toy = make_valley(tmp_path_factory.mktemp("places") / "valley")
-    toy.refresh(*DAYS)
-    return toy.folder
-
-
-@pytest.fixture
-def valley(valley_template: Path) -> ToyRegion:
-    """The valley, to look at."""
-    return ToyRegion(valley_template, Clock())
-
-
-@pytest.fixture
-def changing(valley_template: Path, tmp_path: Path) -> ToyRegion:
-    """The valley as a copy of the test's own."""
-    shutil.copytree(valley_template, tmp_path / "valley")
-    return ToyRegion(tmp_path / "valley", Clock(NOW + timedelta(hours=1)))
-
-
-def layers(toy: ToyRegion) -> dict[date, Layer]:
-    with toy.ledger() as ledger:
-        return {layer.day: layer for layer in ledger.layers()}
-
-
 def test_the_value_is_the_published_one_today_and_on_every_day_of_the_past(valley: ToyRegion) -> None:
-    published = layers(valley)
+    published = layers_by_day(valley)
     http = client_of(valley)
     for row, column in CELLS:
         found = look(http, (row, column), days=7)
@@ -89,7 +60,10 @@ def test_the_value_is_the_published_one_today_and_on_every_day_of_the_past(valle
 
 
 def test_the_rank_is_the_share_of_the_place_s_own_earlier_days_below_today(valley: ToyRegion) -> None:
-    stack = {day: raster_of(layer, "susceptibility.tif").astype(int) for day, layer in layers(valley).items()}
+    stack = {
+        day: raster_of(layer, "susceptibility.tif").astype(int)
+        for day, layer in layers_by_day(valley).items()
+    }
     http = client_of(valley)
     for row, column in CELLS:
         earlier = [stack[day][row, column] for day in DAYS[:-1]]
@@ -106,120 +80,11 @@ def test_the_rank_is_the_share_of_the_place_s_own_earlier_days_below_today(valle
 def test_an_earlier_day_is_shown_with_what_came_before_it(valley: ToyRegion) -> None:
     day = DAYS[3]
     found = look(client_of(valley), DRY_CELL, day=day.isoformat(), days=5)
-    stored = raster_of(layers(valley)[day], "susceptibility.tif")[DRY_CELL]
+    stored = raster_of(layers_by_day(valley)[day], "susceptibility.tif")[DRY_CELL]
     assert found["layer"]["day"] == day.isoformat()
     assert found["value"]["susceptibility"] == pytest.approx(stored * SCALE)
     assert found["past"]["days"][-1] == day.isoformat()
     assert found["reasons"]["agrees"]
-
-
-# --- reasons ---
-
-
-def test_the_parts_add_up_to_the_published_value_at_every_kind_of_place(valley: ToyRegion) -> None:
-    http = client_of(valley)
-    for cell in CELLS:
-        found = look(http, cell)
-        reasons = found["reasons"]
-        assert reasons["agrees"]
-        assert reasons["published"] == found["value"]["susceptibility"]
-        assert abs(reasons["explained"] - reasons["published"]) <= SCALE
-        known = [part for part in reasons["parts"].values() if part is not None]
-        assert sum(known) == pytest.approx(reasons["explained"], abs=1e-5)
-        assert (reasons["parts"]["reservoir"] is None) == (found["where"]["reservoir"] is None)
-        change = reasons["change"]
-        assert change["since"] == (DAY - timedelta(days=1)).isoformat()
-        assert change["parts"]["terrain"] == 0
-        moved = [part for part in change["parts"].values() if part is not None]
-        assert sum(moved) == pytest.approx(change["change"], abs=SCALE)
-        assert change["before"] == found["past"]["susceptibility"][-2]
-    lake = look(http, LAKE_CELL)
-    assert lake["where"]["reservoir"] == {"id": "lake", "name": "Lake"}
-    assert lake["reasons"]["parts"]["reservoir"] != 0
-    assert look(http, DRY_CELL)["where"]["reservoir"] is None
-
-
-def test_a_correction_that_came_later_leaves_the_published_value_explained(changing: ToyRegion) -> None:
-    before = look(client_of(changing), DRY_CELL)
-    changing.set_rain({(DAY - timedelta(days=2), gauge): 190.0 for gauge in GAUGES})
-    changing.ingest()
-
-    after = look(client_of(changing), DRY_CELL)
-
-    assert after["reasons"] == before["reasons"]
-    assert after["window"] == before["window"]
-
-
-def test_settings_that_changed_since_are_said_and_not_explained_away(changing: ToyRegion) -> None:
-    # Other weights of the gauges: the windows of the layer can no longer be rebuilt.
-    change_settings(changing, "max_distance_km = 5", "max_distance_km = 5\npower = 0.1")
-    http = client_of(changing)
-    found = [look(http, cell)["reasons"] for cell in CELLS]
-    assert any(not reasons["agrees"] for reasons in found)
-    for reasons in found:
-        assert (reasons["says"] is None) == reasons["agrees"]
-
-
-def test_without_a_layer_of_the_day_before_nothing_is_said_to_have_changed(valley: ToyRegion) -> None:
-    reasons = look(client_of(valley), DRY_CELL, day=DAYS[2].isoformat())["reasons"]
-    assert reasons["change"] is None
-    assert reasons["change_missing"]["code"] == "no_layer_before"
-
-
-def test_a_new_model_is_said_and_neither_ranked_against_nor_compared_with_the_old_one(
-    changing: ToyRegion,
-) -> None:
-    old = client_of(changing)
-    new = replace(NETWORK, seed=9)
-    shutil.rmtree(changing.folder / "bundle")
-    write_toy_bundle(changing.folder / "bundle", new)
-    stale = look(old, DRY_CELL, day=DAY.isoformat())
-    assert stale["reasons"] is not None  # the daemon has the layer's bundle in memory still
-
-    other = look(client_of(changing), DRY_CELL)
-    assert other["value"]["susceptibility"] is not None
-    assert other["reasons"] is None
-    assert other["reasons_missing"]["code"] == other["window_missing"]["code"] == "other_bundle"
-    assert other["factors"] == []
-
-    changing.refresh(DAY + timedelta(days=1))
-    found = look(client_of(changing), DRY_CELL)
-    assert found["reasons"]["agrees"]
-    assert found["reasons"]["change"]["parts"] is None
-    assert found["reasons"]["change"]["says"]
-    assert found["rank"] is None
-    assert found["past"]["model_changes"] == [(DAY + timedelta(days=1)).isoformat()]
-
-
-def _lose_state(toy: ToyRegion) -> None:
-    shutil.rmtree(toy.data / "state")
-
-
-def _derive_factors_again(toy: ToyRegion) -> None:
-    with rasterio.open(toy.folder / "factors.tif", "r+") as stack:
-        stack.update_tags(digest="another")
-
-
-@pytest.mark.parametrize(
-    ("change", "code"), [(_lose_state, "no_state"), (_derive_factors_again, "inputs_changed")]
-)
-def test_what_a_layer_was_made_from_may_be_gone_and_the_value_stays(
-    changing: ToyRegion, change: Callable[[ToyRegion], None], code: str
-) -> None:
-    before = look(client_of(changing), DRY_CELL)
-    change(changing)
-    found = look(client_of(changing), DRY_CELL)
-    assert found["value"] == before["value"]
-    assert found["past"] == before["past"]
-    assert found["reasons"] is None
-    assert found["reasons_missing"]["code"] == code
-    assert not (changing.data / "state").exists() or code != "no_state"  # looking builds nothing
-
-
-def test_without_a_bundle_the_value_is_there_and_the_reasons_are_not(valley: ToyRegion) -> None:
-    found = look(client_of(valley, loaded=False), DRY_CELL)
-    assert found["value"]["susceptibility"] is not None
-    assert found["reasons_missing"]["code"] == found["window_missing"]["code"] == "no_bundle"
 
 
 # --- the window ---
@@ -280,12 +145,12 @@ def test_the_window_is_the_rain_of_the_gauges_at_the_place(valley: ToyRegion) ->
     assert set(said["kinds"]) == {"observed"}
 
 
-def test_no_number_of_a_withheld_feed_is_anywhere(changing: ToyRegion) -> None:
-    shown = look(client_of(changing), LAKE_CELL)
-    change_settings(changing, 'name = "gauges"', 'name = "gauges"\nredistribute = false')
-    change_settings(changing, 'name = "dams"', 'name = "dams"\nredistribute = false')
+def test_no_number_of_a_withheld_feed_is_anywhere(own_valley: ToyRegion) -> None:
+    shown = look(client_of(own_valley), LAKE_CELL)
+    change_settings(own_valley, 'name = "gauges"', 'name = "gauges"\nredistribute = false')
+    change_settings(own_valley, 'name = "dams"', 'name = "dams"\nredistribute = false')
 
-    found = look(client_of(changing), LAKE_CELL)
+    found = look(client_of(own_valley), LAKE_CELL)
 
     text = str(found)
     for before, after in zip(shown["window"]["variables"], found["window"]["variables"], strict=True):
@@ -298,20 +163,22 @@ def test_no_number_of_a_withheld_feed_is_anywhere(changing: ToyRegion) -> None:
     assert found["window"]["variables"][0]["nearest_gauge"] is None
     assert found["window"]["variables"][0]["nearest_gauge_km"] is None
     assert found["reasons"] == shown["reasons"]
-    for (_, _), value in read_rain(changing.folder / "rain.csv").items():
+    for (_, _), value in read_rain(own_valley.folder / "rain.csv").items():
         assert value < 10 or f" {value}" not in text
 
 
 # --- factors ---
 
 
-def test_factors_are_those_of_the_stack_with_units_ranges_and_categories(changing: ToyRegion) -> None:
-    with rasterio.open(changing.folder / "factors.tif", "r+") as stack:
+def test_factors_are_those_of_the_stack_with_units_ranges_and_categories(
+    own_valley: ToyRegion,
+) -> None:
+    with rasterio.open(own_valley.folder / "factors.tif", "r+") as stack:
         band = stack.read(1)
         band[DRY_CELL] = 140.0  # beyond what the toy was trained on
         stack.write(band, 1)
         values = stack.read()
-    http = client_of(changing)
+    http = client_of(own_valley)
     for cell in (DRY_CELL, LAKE_CELL):
         found = look(http, cell)["factors"]
         assert [factor["name"] for factor in found] == ["f0", "f1", "cover"]
@@ -355,12 +222,12 @@ def test_a_place_without_a_value_says_why(valley: ToyRegion, cell: tuple[int, in
         assert not found["where"]["inside"]
 
 
-def test_every_unknown_cell_says_why_and_no_known_one_does(changing: ToyRegion) -> None:
-    change_settings(changing, "max_distance_km = 5", "max_distance_km = 0.8")
-    change_settings(changing, "min_coverage = 0.8", "min_coverage = 0.1")
-    changing.refresh(DAY + timedelta(days=1))
-    stored = raster_of(layers(changing)[DAY + timedelta(days=1)], "susceptibility.tif")
-    http = client_of(changing)
+def test_every_unknown_cell_says_why_and_no_known_one_does(own_valley: ToyRegion) -> None:
+    change_settings(own_valley, "max_distance_km = 5", "max_distance_km = 0.8")
+    change_settings(own_valley, "min_coverage = 0.8", "min_coverage = 0.1")
+    own_valley.refresh(DAY + timedelta(days=1))
+    stored = raster_of(layers_by_day(own_valley)[DAY + timedelta(days=1)], "susceptibility.tif")
+    http = client_of(own_valley)
     random = np.random.default_rng(5)
     codes = set()
     for row, column in random.integers((0, 0), SHAPE, (24, 2)).tolist():
@@ -391,12 +258,12 @@ def test_a_place_on_the_edge_of_the_mask_is_inside_or_outside_as_the_mask_says(v
 # --- the protocol ---
 
 
-def test_a_layer_that_is_not_there_or_was_withdrawn_is_not_shown(changing: ToyRegion) -> None:
-    http = client_of(changing)
+def test_a_layer_that_is_not_there_or_was_withdrawn_is_not_shown(own_valley: ToyRegion) -> None:
+    http = client_of(own_valley)
     lon, lat = lonlat_of(*DRY_CELL)
     place = {"lon": lon, "lat": lat}
     assert http.get("/point", params=place | {"day": DAYS[1] + timedelta(days=1)}).status_code == 404
-    with changing.ledger() as ledger:
+    with own_valley.ledger() as ledger:
         layer = ledger.current(DAY)
         assert layer is not None
         ledger.withdraw(layer, "tester", "test", [])
@@ -407,12 +274,14 @@ def test_a_layer_that_is_not_there_or_was_withdrawn_is_not_shown(changing: ToyRe
     assert look(http, DRY_CELL)["past"]["days"][-1] == DAYS[-2].isoformat()
 
 
-def test_a_layer_that_lost_its_raster_is_unavailable_and_a_past_one_is_a_gap(changing: ToyRegion) -> None:
-    (layers(changing)[DAYS[1]].folder / "susceptibility.tif").unlink()
-    assert look(client_of(changing), DRY_CELL, days=6)["past"]["susceptibility"][0] is None
-    (layers(changing)[DAY].folder / "susceptibility.tif").unlink()
+def test_a_layer_that_lost_its_raster_is_unavailable_and_a_past_one_is_a_gap(
+    own_valley: ToyRegion,
+) -> None:
+    (layers_by_day(own_valley)[DAYS[1]].folder / "susceptibility.tif").unlink()
+    assert look(client_of(own_valley), DRY_CELL, days=6)["past"]["susceptibility"][0] is None
+    (layers_by_day(own_valley)[DAY].folder / "susceptibility.tif").unlink()
     lon, lat = lonlat_of(*DRY_CELL)
-    answer = client_of(changing).get("/point", params={"lon": lon, "lat": lat})
+    answer = client_of(own_valley).get("/point", params={"lon": lon, "lat": lat})
     assert answer.status_code == 503
     assert "susceptibility.tif" in answer.json()["detail"]
 
@@ -440,13 +309,13 @@ def test_any_place_on_earth_has_an_answer(valley: ToyRegion, place: tuple[float,
     assert strict_json(answer.text)["value"]["unknown"]["code"] == "outside_region"
 
 
-def test_an_answer_is_sent_again_only_when_it_changed(changing: ToyRegion) -> None:
-    http = client_of(changing)
+def test_an_answer_is_sent_again_only_when_it_changed(own_valley: ToyRegion) -> None:
+    http = client_of(own_valley)
     lon, lat = lonlat_of(*DRY_CELL)
     first = http.get("/point", params={"lon": lon, "lat": lat})
     same = {"If-None-Match": first.headers["etag"]}
     assert http.get("/point", params={"lon": lon, "lat": lat}, headers=same).status_code == 304
-    changing.refresh(DAY + timedelta(days=1))
+    own_valley.refresh(DAY + timedelta(days=1))
     assert http.get("/point", params={"lon": lon, "lat": lat}, headers=same).status_code == 200
 
 
