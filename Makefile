@@ -6,7 +6,7 @@ DAYS ?= 60
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench apennines clean
+.PHONY: demo test check format bench apennines kerman squares dated clean
 
 demo: $(VENV)/.demo
 	-$(BIN)/python web/build.py # without it, the plain page
@@ -35,6 +35,18 @@ bench: $(VENV)/.dev
 # Reads the real Apennines case from ../shared/data (or COLLUVIUM_SHARED_DATA), writes under build/apennines/.
 apennines: $(VENV)/.dev
 	$(BIN)/python -m trainer.apennines
+
+# Twelve models on five SYNTHETIC regions with a known truth, none of which any model was tuned on.
+kerman: $(VENV)/.dev
+	$(BIN)/colluvium compare -c config/kerman-synthetic.toml --protocol kerman --out build/kerman-compared \
+	  --synthetic-seeds 201,202,203,204,205
+
+# Real terrain and real dates, from ../shared/data (or COLLUVIUM_SHARED_DATA).
+squares: $(VENV)/.dev
+	$(BIN)/python -m trainer.cases.squares
+
+dated: $(VENV)/.dev
+	$(BIN)/python -m trainer.cases.dated
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

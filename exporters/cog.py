@@ -20,11 +20,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.windows import Window
 
+from exporters.cog_files import StripCog, refuse_cut_short, to_cog
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, TOP, ClassScheme
 
 SUSCEPTIBILITY = "susceptibility.tif"
@@ -34,10 +33,7 @@ PROVENANCE = "provenance.tif"
 INDEX_NOTE = "Susceptibility is an index relative to the model's sampling ratio, not a probability."
 SYNTHETIC_NOTE = "Synthetic: made from synthetic inputs, says nothing about a real place."
 
-_BLOCK = 512
-_SMALL_BLOCK = 128  # of provenance.tif: the forcing grid is small, and blocks are written whole
-# Level 4 takes a third of the time of level 6 for files 4 % larger.
-_COMPRESSION = {"COMPRESS": "DEFLATE", "LEVEL": "4", "BIGTIFF": "IF_SAFER"}
+SMALL_BLOCK = 128  # of provenance.tif: the forcing grid is small, and blocks are written whole
 
 
 class ProvenanceBand(NamedTuple):
@@ -106,35 +102,28 @@ class LayerWriter:
         threads: int = 2,
     ) -> None:
         self._folder, self._shape, self._scheme = folder, shape, scheme
-        self._threads = threads
         self._row = 0
-        height, width = shape
-        profile = {
-            "driver": "GTiff",
-            "crs": crs,
-            "transform": transform,
-            "height": height,
-            "width": width,
-            "count": 1,
-            "dtype": "uint8",
-            "tiled": True,
-            "blockxsize": _BLOCK,
-            "blockysize": _BLOCK,
-            "bigtiff": "if_safer",
-        }
+        place = {"crs": crs, "transform": transform, "shape": shape, "threads": threads}
         breaks = {"COLLUVIUM_BREAKS": " ".join(f"{value:g}" for value in scheme.breaks)}
-        self._susceptibility = rasterio.open(self._plain(SUSCEPTIBILITY), "w", nodata=NODATA, **profile)
+        # An average keeps the map's tone; of classes the nearest cell, because a mode would
+        # wipe the rare high class out of every overview.
+        self._susceptibility = StripCog(
+            folder / SUSCEPTIBILITY, dtype="uint8", nodata=NODATA, resampling="AVERAGE", **place
+        )
         # No GDAL scale: QGIS would apply it here and not to PostGIS rasters, which know none, and the same
         # cell would read 0.52 in one and 130 in the other.
-        self._susceptibility.descriptions = (f"susceptibility x {TOP}",)
-        self._susceptibility.update_tags(
+        self._susceptibility.plain.descriptions = (f"susceptibility x {TOP}",)
+        self._susceptibility.plain.update_tags(
             COLLUVIUM_SCALE=f"{SCALE:g}", **tags.to_tags("Landslide susceptibility"), **breaks
         )
-        self._classes = rasterio.open(self._plain(CLASSES), "w", nodata=CLASS_NODATA, **profile)
-        self._classes.descriptions = ("class",)
-        self._classes.write_colormap(1, _colours())
-        self._classes.update_tags(**tags.to_tags("Landslide susceptibility class"), **breaks)
-        self._classes.update_tags(1, **{f"CATEGORY_{code}": name for code, name in enumerate(_categories())})
+        self._classes = StripCog(
+            folder / CLASSES, dtype="uint8", nodata=CLASS_NODATA, resampling="NEAREST", **place
+        )
+        classes = self._classes.plain
+        classes.descriptions = ("class",)
+        classes.write_colormap(1, _colours())
+        classes.update_tags(**tags.to_tags("Landslide susceptibility class"), **breaks)
+        classes.update_tags(1, **{f"CATEGORY_{code}": name for code, name in enumerate(_categories())})
 
     def write(self, row: int, strip: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Write stored susceptibility, uint8 (rows, width), whose first row is `row`; return its classes.
@@ -150,12 +139,8 @@ class LayerWriter:
         if strip.dtype != np.uint8:
             raise ValueError(f"a strip of stored susceptibility is uint8, got {strip.dtype}")
         classes = self._scheme.classify(strip)
-        window = Window(0, row, width, len(strip))
-        try:
-            self._susceptibility.write(strip, 1, window=window)
-            self._classes.write(classes, 1, window=window)
-        except rasterio.errors.RasterioIOError as error:
-            raise _full(self._folder, error) from error
+        self._susceptibility.write(row, strip)
+        self._classes.write(row, classes)
         self._row += len(strip)
         return classes
 
@@ -163,25 +148,14 @@ class LayerWriter:
         """Make the COGs. Raises ValueError where rows are missing, OSError where the disk is full."""
         if self._row != self._shape[0]:
             raise ValueError(f"only {self._row} of {self._shape[0]} rows were written")
-        self._susceptibility.close()
-        self._classes.close()
-        for name in (SUSCEPTIBILITY, CLASSES):
-            _refuse_cut_short(self._plain(name), self._shape, 1)
-        # An average keeps the map's tone; of classes the nearest cell, because a mode would
-        # wipe the rare high class out of every overview.
-        _to_cog(self._plain(SUSCEPTIBILITY), self._folder / SUSCEPTIBILITY, "AVERAGE", self._threads)
-        _to_cog(self._plain(CLASSES), self._folder / CLASSES, "NEAREST", self._threads)
+        self._susceptibility.finish()
+        self._classes.finish()
         (self._folder / f"{CLASSES}.aux.xml").write_text(_category_names(), "utf-8")
 
     def close(self) -> None:
         """Give up: close what is open and remove the plain files."""
         self._susceptibility.close()
         self._classes.close()
-        self._plain(SUSCEPTIBILITY).unlink(missing_ok=True)
-        self._plain(CLASSES).unlink(missing_ok=True)
-
-    def _plain(self, name: str) -> Path:
-        return self._folder / f".{name.removesuffix('.tif')}.part.tif"
 
 
 def write_provenance(
@@ -228,8 +202,8 @@ def write_provenance(
         nodata=np.nan,
         interleave="pixel",
         tiled=True,
-        blockxsize=_SMALL_BLOCK,
-        blockysize=_SMALL_BLOCK,
+        blockxsize=SMALL_BLOCK,
+        blockysize=SMALL_BLOCK,
     ) as out:
         out.descriptions = tuple(names)
         out.units = tuple(band.unit for band in PROVENANCE_BANDS)
@@ -238,58 +212,9 @@ def write_provenance(
             block[cells[:, 0], cells[:, 1]] = values[band.name]
             out.write(block, number)
             out.update_tags(number, MEANING=band.meaning)
-    _refuse_cut_short(plain, shape, 4 * len(names), _SMALL_BLOCK)
+    refuse_cut_short(plain, shape, 4 * len(names), SMALL_BLOCK)
     # Codes and shares of windows are not to be averaged into something no cell said.
-    _to_cog(plain, path, "NEAREST", threads, _SMALL_BLOCK)
-
-
-def _refuse_cut_short(plain: Path, shape: tuple[int, int], cell_bytes: int, block: int = _BLOCK) -> None:
-    """Raise OSError where the disk filled up while GDAL closed a plain file, which only its log tells."""
-    expected = -(-shape[0] // block) * -(-shape[1] // block) * block**2 * cell_bytes
-    found = plain.stat().st_size
-    if found < expected:
-        plain.unlink()
-        raise OSError(f"{plain} holds {found} of at least {expected} B: is the disk full?")
-
-
-def _to_cog(plain: Path, path: Path, resampling: str, threads: int, block: int = _BLOCK) -> None:
-    """Turn a plain GeoTIFF into a COG, read it back, and remove the plain one."""
-    try:
-        rasterio.shutil.copy(
-            plain,
-            path,
-            driver="COG",
-            PREDICTOR="YES" if resampling == "AVERAGE" else "NO",
-            OVERVIEW_RESAMPLING=resampling,
-            NUM_THREADS=str(threads),
-            BLOCKSIZE=str(block),
-            **_COMPRESSION,
-        )
-        _read_back(plain, path)
-    except (rasterio.errors.RasterioIOError, ValueError) as error:
-        path.unlink(missing_ok=True)
-        raise _full(path, error) from error
-    plain.unlink()
-
-
-def _read_back(plain: Path, path: Path) -> None:
-    """Compare every cell, and read every overview: GDAL ends well on a disk that filled up meanwhile."""
-    with rasterio.open(plain) as meant, rasterio.open(path) as found:
-        for row in range(0, meant.height, _BLOCK):
-            window = Window(0, row, meant.width, min(_BLOCK, meant.height - row))
-            equal_nan = meant.dtypes[0] == "float32"
-            if not np.array_equal(meant.read(window=window), found.read(window=window), equal_nan=equal_nan):
-                raise ValueError(f"rows from {row} differ")
-        levels = len(found.overviews(1))
-    for level in range(levels):
-        with rasterio.open(path, overview_level=level) as overview:
-            for row in range(0, overview.height, _BLOCK):
-                overview.read(window=Window(0, row, overview.width, min(_BLOCK, overview.height - row)))
-
-
-def _full(path: Path, error: Exception) -> OSError:
-    # GDAL's words do not say why a write failed.
-    return OSError(f"{path} could not be written whole: is the disk full? ({error.__cause__ or error})")
+    to_cog(plain, path, "NEAREST", threads, SMALL_BLOCK)
 
 
 def _categories() -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 SCALE = 0.004
 TOP = 250
 NODATA = 255
+# uncertainty.tif, band 2: bits of what lies outside the training ranges.
+BEYOND_FACTORS, BEYOND_WINDOW = 1, 2
 # class.tif: 0 means unknown; 1.. are the classes from low upwards.
 CLASS_NODATA = 0
 
@@ -74,6 +76,26 @@ def store(susceptibility: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8
     known = np.isfinite(susceptibility)
     scaled = np.rint(np.where(known, susceptibility, 0) * (1 / SCALE))
     return np.where(known, np.clip(scaled, 0, TOP), NODATA).astype(np.uint8)
+
+
+class Odds(_Value):
+    """What turns an index into a probability: the prior correction of King and Zeng 2001.
+
+    logit p' = logit p - ln[((1 - tau) / tau) (ybar / (1 - ybar))], tau the event rate that is stated for one
+    `per`, ybar the share of positives that the model was trained, or calibrated, at.
+    """
+
+    event_rate: Annotated[float, Field(gt=0, lt=1)]  # tau
+    per: Annotated[str, Field(min_length=1)]  # such as "cell and day"
+    positives_share: Annotated[float, Field(gt=0, lt=1)]  # ybar
+
+    def correct(self, susceptibility: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+        """Return the probability, float32, of susceptibility (0..1, any shape); NaN stays NaN."""
+        index = np.asarray(susceptibility, np.float64)
+        # The same as the logit's shift, and finite at 0 and 1.
+        events = index * (self.event_rate / self.positives_share)
+        others = (1 - index) * ((1 - self.event_rate) / (1 - self.positives_share))
+        return np.asarray(events / (events + others), np.float32)
 
 
 class ModelReference(_Value):
@@ -143,4 +165,6 @@ class Layer(_Value):
     notes: tuple[str, ...] = ()
     areas: tuple[ZoneArea, ...] = ()
     hotspots: tuple[Hotspot, ...] = Field(default=(), repr=False)
+    members: int = 0  # of the model's ensemble; with any, the folder holds uncertainty.tif
+    odds: Odds | None = None  # where the model states them, the folder holds probability.tif
     folder: Path

@@ -26,6 +26,7 @@ from rasterio.warp import transform as transform_points
 from exporters.cog import CLASSES, INDEX_NOTE, PROVENANCE, PROVENANCE_BANDS, SUSCEPTIBILITY, SYNTHETIC_NOTE
 from exporters.geopackage import AREAS
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, Layer, LayerStatus
+from exporters.stac_companions import companion_assets, describe_companions
 
 ITEM = "item.json"
 COLLECTION = "collection.json"
@@ -51,11 +52,12 @@ def layer_item(layer: Layer) -> pystac.Item:
         collection=layer.region,
         properties=_properties(layer),
     )
-    for name, asset in _assets().items():
+    for name, asset in _assets(layer).items():
         item.add_asset(name, asset)
     _add_projection(item, layer)
     _add_bands(item, layer)
     ClassificationExtension.ext(item.assets["class"], add_if_missing=True).apply(classes=_classes())
+    describe_companions(item, layer)
     RenderExtension.ext(item, add_if_missing=True).apply(_renders())
     item.links = [
         pystac.Link(rel, f"../../{COLLECTION}", media_type=pystac.MediaType.JSON)
@@ -249,6 +251,10 @@ def _properties(layer: Layer) -> dict[str, Any]:
         "notes": list(layer.notes),
         "synthetic": layer.synthetic,
     }
+    if layer.members:
+        said["members"] = layer.members
+    if layer.odds is not None:
+        said["odds"] = layer.odds.model_dump(mode="json")
     properties: dict[str, Any] = {
         "title": f"Landslide susceptibility of {layer.region}, {layer.day}",
         "description": f"{INDEX_NOTE} {SYNTHETIC_NOTE}" if layer.synthetic else INDEX_NOTE,
@@ -261,7 +267,7 @@ def _properties(layer: Layer) -> dict[str, Any]:
     return properties
 
 
-def _assets() -> dict[str, pystac.Asset]:
+def _assets(layer: Layer) -> dict[str, pystac.Asset]:
     def cog(name: str, title: str, *roles: str) -> pystac.Asset:
         return pystac.Asset(f"./{name}", title=title, media_type=_COG, roles=list(roles))
 
@@ -275,6 +281,7 @@ def _assets() -> dict[str, pystac.Asset]:
             media_type=pystac.MediaType.GEOPACKAGE,
             roles=["data"],
         ),
+        **companion_assets(layer),
     }
 
 

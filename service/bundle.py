@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +15,18 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.contract import check_ports, check_self_contained
 from service.errors import BundleError
-from service.manifest import FACTORED, MANIFEST_NAME, SCHEMA_VERSION, WHOLE, Manifest
-from service.proof import Comparison, compare
+from service.manifest import MANIFEST_NAME, SCHEMA_VERSION, WHOLE, Manifest, member_file
+from service.proof import compare, try_whole
 from service.runtime import make_session
 
 PROOF_CELLS = 64
 PROOF_TOLERANCE = 1e-4  # of susceptibility; rounding of float32 leaves about 1e-6
+_IGNORED_CELLS = 256
 _WINDOWS_AT_ONCE = 1024  # keeps the LSTM's working set near the cache, and results apart from `workers`
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,10 +45,14 @@ class Verification(BaseModel):
     checksums: bool  # every file as the manifest says; always true, since a bundle that differs is refused
     files: int
     size_bytes: int
-    samples: int
+    members: int  # of the ensemble; the figures below are the worst of the main model and its members
+    samples: int  # random cells, of each of them
+    checked: str  # in words: what was compared with what
     largest_difference: float | None  # factored float path against whole.onnx; None for kind "whole"
     u8_largest_difference: float | None  # quantised state against whole.onnx
     class_agreement: float | None  # classes from the quantised state against whole.onnx
+    batch_difference: float | None  # whole.onnx on cells all at once against one by one; None: not tried
+    ignored_difference: float | None  # with the inputs changed that it ignores; None where it ignores none
     tolerance: float
     passed: bool
     synthetic: bool
@@ -69,33 +74,46 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path, *, workers: int = 1, prove: bool = True) -> Bundle:
-        """Check a bundle's files, load its graphs and prove the factored ones against whole.onnx.
+        """Check a bundle's files, load its graphs and prove them: factored ones against whole.onnx.
 
+        Members of an ensemble are checked and proven too, and not kept; see `member`.
         `workers` threads share the windows of `temporal`; every other call runs on its caller's thread.
         Raises BundleError that names the file, the field or the figure.
         """
         manifest, digest = read_manifest(folder)
         _check_strays(folder, manifest)
-        contents = {name: _read_checked(folder, name, sha) for name, sha in sorted(manifest.files.items())}
-        used = (*FACTORED, WHOLE) if manifest.kind == "factored" else (WHOLE,)
+        of_members = {member_file(n, name) for n in manifest.member_numbers for name in manifest.graphs}
+        own = {name: sha for name, sha in sorted(manifest.files.items()) if name not in of_members}
+        contents = {name: _read_checked(folder, name, sha) for name, sha in own.items()}
         for name, content in contents.items():
             if name.endswith(".onnx"):
-                _check_self_contained(folder / name, content)
-        sessions = {}
-        for name in used:
-            sessions[name] = make_session(contents[name], str(folder / name))
-            _check_ports(folder / name, name, sessions[name], manifest)
-        size = sum(map(len, contents.values())) + (folder / MANIFEST_NAME).stat().st_size
+                check_self_contained(folder / name, content)
+        sessions = {name: _session(folder, name, contents[name], manifest) for name in manifest.graphs}
+        size = sum((folder / name).stat().st_size for name in (MANIFEST_NAME, *manifest.files))
         bundle = cls(manifest, folder, digest, max(1, workers), size, sessions)
-        if prove and manifest.kind == "factored":
-            found = compare(bundle, PROOF_CELLS, seed=0)
-            if not found.largest_difference <= PROOF_TOLERANCE:
-                raise BundleError(
-                    f"{folder}: the factored graphs differ from {WHOLE} by {found.largest_difference:.2g} "
-                    f"(at most {PROOF_TOLERANCE:g} is allowed); export the bundle again"
-                )
-            _log.debug("bundle proven", bundle=manifest.name, largest_difference=found.largest_difference)
+        if prove:
+            _prove(bundle, folder)
+        for number in manifest.member_numbers:
+            # One after the other, and let go: what an ensemble needs at once is opened where it is needed.
+            member = bundle.member(number)
+            if prove:
+                _prove(member, folder)
         return bundle
+
+    def member(self, number: int, graphs: Iterable[str] | None = None) -> Bundle:
+        """Return a member of the ensemble, counted from 1, as a bundle of its own: the same inputs.
+
+        `graphs` names the ONNX files to load (None: all). They are checked again, against the checksums of
+        the manifest that was read at first. Raises BundleError that names the file.
+        """
+        manifest = self.manifest.of_member(number)
+        folder = self.folder / "members" / str(number)
+        sessions = {}
+        for name in manifest.graphs if graphs is None else graphs:
+            content = _read_checked(self.folder, member_file(number, name), manifest.files[name])
+            check_self_contained(folder / name, content)
+            sessions[name] = _session(folder, name, content, manifest)
+        return Bundle(manifest, folder, self.digest, self.workers, 0, sessions)
 
     def spatial(self, factors: FloatArray) -> FloatArray:
         """Return the state (1, D, h, w) of factors (1, C, h+P-1, w+P-1) in physical units."""
@@ -137,19 +155,26 @@ class Bundle:
     def _run(self, name: str, values: dict[str, npt.NDArray[Any]]) -> FloatArray:
         session = self._sessions.get(name)
         if session is None:
-            raise BundleError(f"{self.folder} is a bundle of kind {self.manifest.kind!r} and has no {name}")
+            has = "was loaded without" if name in self.manifest.graphs else "has no"
+            raise BundleError(f"{self.folder} is a bundle of kind {self.manifest.kind!r} and {has} {name}")
         return cast(FloatArray, session.run(None, values)[0])
 
 
 def verify(folder: Path, samples: int = 10_000, seed: int = 0) -> Verification:
-    """Load a bundle and compare its factored graphs with whole.onnx on `samples` random cells.
+    """Load a bundle and prove it, and its members, on `samples` random cells each.
 
+    A factored one against its whole.onnx; one of kind "whole" has nothing to be compared with but itself.
     Inputs are smooth and lie within the training ranges; every forcing cell has one window in its four
     corner rows. Raises BundleError when the bundle is refused; a failed comparison is in `passed`.
     """
     bundle = Bundle.load(folder, prove=False)
     manifest = bundle.manifest
-    found: Comparison | None = compare(bundle, samples, seed) if manifest.kind == "factored" else None
+    every = [bundle, *(bundle.member(number) for number in manifest.member_numbers)]
+    compared = [compare(one, samples, seed) for one in every] if manifest.kind == "factored" else []
+    cells = samples if manifest.kind == "whole" else min(samples, _IGNORED_CELLS)
+    tries = every if manifest.kind == "whole" or manifest.ignores else []
+    tried = [try_whole(one, cells, seed) for one in tries]
+    ignored = [one.ignored_difference for one in tried if one.ignored_difference is not None]
     return Verification(
         name=manifest.name,
         version=manifest.version,
@@ -158,17 +183,53 @@ def verify(folder: Path, samples: int = 10_000, seed: int = 0) -> Verification:
         checksums=True,
         files=len(manifest.files),
         size_bytes=bundle.size_bytes,
-        samples=found.samples if found else 0,
-        largest_difference=found.largest_difference if found else None,
-        u8_largest_difference=found.u8_largest_difference if found else None,
-        class_agreement=found.class_agreement if found else None,
+        members=manifest.members,
+        samples=samples,
+        checked=_checked(manifest),
+        largest_difference=max((one.largest_difference for one in compared), default=None),
+        u8_largest_difference=max((one.u8_largest_difference for one in compared), default=None),
+        class_agreement=min((one.class_agreement for one in compared), default=None),
+        batch_difference=max((one.batch_difference for one in tried), default=None),
+        ignored_difference=max(ignored, default=None),
         tolerance=PROOF_TOLERANCE,
-        passed=found is None or found.largest_difference <= PROOF_TOLERANCE,
+        passed=all(one.largest_difference <= PROOF_TOLERANCE for one in compared)
+        and all(one.worst <= PROOF_TOLERANCE for one in tried),
         synthetic=manifest.training.synthetic,
         rain_test_passed=manifest.rain_test.passed if manifest.rain_test else None,
         may_warn=manifest.may_warn,
         may_warn_reason=manifest.may_warn_reason,
     )
+
+
+def _checked(manifest: Manifest) -> str:
+    words = ["the SHA-256 of every file", "inputs and outputs of every graph"]
+    if manifest.kind == "factored":
+        words.append(f"the factored graphs against {WHOLE}, with the state in float and in uint8")
+    else:
+        words.append(f"that {WHOLE} gives values from 0 to 1, and the same all at once as one by one")
+    if manifest.ignores:
+        words.append(f"that other {' and '.join(manifest.ignores)} change nothing")
+    if manifest.members:
+        words.append("all of that for each member")
+    return "; ".join(words)
+
+
+def _prove(bundle: Bundle, folder: Path) -> None:
+    """Raise BundleError where a bundle's graphs are not what its manifest makes of them."""
+    manifest = bundle.manifest
+    where = folder if bundle.folder == folder else f"{folder}: member {bundle.folder.name}"
+    if manifest.kind == "factored":
+        difference = compare(bundle, PROOF_CELLS, seed=0).largest_difference
+        if not difference <= PROOF_TOLERANCE:
+            raise BundleError(
+                f"{where}: the factored graphs differ from {WHOLE} by {difference:.2g} "
+                f"(at most {PROOF_TOLERANCE:g} is allowed); export the bundle again"
+            )
+        _log.debug("bundle proven", bundle=manifest.name, largest_difference=difference)
+    if manifest.kind == "whole" or manifest.ignores:
+        found = try_whole(bundle, PROOF_CELLS, seed=0)
+        if not found.worst <= PROOF_TOLERANCE:
+            raise BundleError(f"{where}: {found.trouble(PROOF_TOLERANCE)}; export the bundle again")
 
 
 def check_region(manifest: Manifest, region_id: str, allow_transfer: bool) -> bool:
@@ -235,6 +296,12 @@ def _read_checked(folder: Path, name: str, expected: str) -> bytes:
     return content
 
 
+def _session(folder: Path, name: str, content: bytes, manifest: Manifest) -> Any:
+    session = make_session(content, str(folder / name))
+    check_ports(folder / name, name, session, manifest)
+    return session
+
+
 def _check_strays(folder: Path, manifest: Manifest) -> None:
     listed = {MANIFEST_NAME, *manifest.files}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
@@ -244,83 +311,3 @@ def _check_strays(folder: Path, manifest: Manifest) -> None:
         raise BundleError(
             f"{folder} holds files that its manifest does not list: {', '.join(strays)}; remove them"
         )
-
-
-def _check_self_contained(path: Path, content: bytes) -> None:
-    """Refuse tensors kept outside the graph: they are neither hashed nor bound to the bundle's folder."""
-    try:
-        model = onnx.load_from_string(content)
-    except Exception as error:  # protobuf's classes differ by its implementation
-        raise BundleError(f"{path} is not an ONNX graph: {error}") from error
-    for tensor in _tensors(model.graph, model.functions):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise BundleError(
-                f"{path} keeps tensor {tensor.name!r} outside the file; export it with external data off"
-            )
-
-
-def _tensors(graph: Any, functions: Any = ()) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in (*graph.node, *(node for function in functions for node in function.node)):
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.ByteSize():
-                    yield from _tensors(inner)
-
-
-def _check_ports(path: Path, name: str, session: Any, manifest: Manifest) -> None:
-    """Compare names, types and shapes of a graph's inputs and outputs with the contract (None: any size)."""
-    channels, cells = manifest.channels, manifest.forcing_cell**2
-    factors, variables = len(manifest.factors), len(manifest.variables)
-    window = (None, manifest.window_days, variables)
-    real, byte = "tensor(float)", "tensor(uint8)"
-    corners, vector = (real, (None, 4, channels)), (real, (channels,))
-    ports: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "spatial.onnx": (
-            {"factors": (real, (1, factors, None, None))},
-            {"state": (real, (1, channels, None, None))},
-        ),
-        "temporal.onnx": ({"window": (real, window)}, {"embedding": (real, (None, channels))}),
-        "head.onnx": (
-            {"state": (real, (None, cells, channels)), "corners": corners},
-            {"susceptibility": (real, (None, cells))},
-        ),
-        "head_u8.onnx": (
-            {
-                "state": (byte, (None, cells, channels)),
-                "corners": corners,
-                "scale": vector,
-                "offset": vector,
-            },
-            {"susceptibility": (real, (None, cells))},
-        ),
-        WHOLE: (
-            {"patches": (real, (None, factors, manifest.patch, manifest.patch)), "window": (real, window)},
-            {"susceptibility": (real, (None,))},
-        ),
-    }
-    sides = zip(("input", "output"), ports[name], (session.get_inputs(), session.get_outputs()), strict=True)
-    for side, expected, found in sides:
-        names = {port.name: port for port in found}
-        if set(names) != set(expected):
-            raise BundleError(
-                f"{path} has {side}s {', '.join(sorted(names))}; the contract says {', '.join(expected)}"
-            )
-        for port, (kind, shape) in expected.items():
-            given = names[port]
-            if given.type != kind or not _fits(given.shape, shape):
-                raise BundleError(
-                    f"{path}: {side} {port!r} is {given.type} {given.shape}; the manifest means {kind} "
-                    f"{['any' if size is None else size for size in shape]}"
-                )
-
-
-def _fits(given: list[int | str | None], expected: tuple[int | None, ...]) -> bool:
-    if len(given) != len(expected):
-        return False
-    pairs = zip(given, expected, strict=True)
-    return all((not isinstance(size, int)) if wanted is None else size == wanted for size, wanted in pairs)

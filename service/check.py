@@ -24,9 +24,12 @@ from service.region import Region, open_region
 from service.runtime import onnx_runtime
 from service.settings import Settings
 from service.settings_outlets import FolderExporter, PostgisExporter
+from service.state import state_bytes
 
 # One day's layer compresses to about this; the state is exact.
 _LAYER_BYTES_PER_CELL = 1.0
+_UNCERTAINTY_BYTES_PER_CELL = 1.0  # a byte of spread, a byte of marks that are mostly zero
+_PROBABILITY_BYTES_PER_CELL = 4.0  # float32 hardly compresses
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,17 @@ def _look_at_disk(settings: Settings, region: Region | None, bundle: Bundle | No
         return Check("disk", "warn", f"{free / 2**30:.1f} GiB free; need unknown: region or bundle failed")
     cells = len(region.forcing.active) * region.forcing.k**2
     # A model change needs the old state and the new one for a while.
-    state_bytes = 2 * cells * (bundle.manifest.channels + 1)
-    layers = settings.schedule.catch_up_days * cells * _LAYER_BYTES_PER_CELL
-    need = state_bytes + layers
-    text = f"{free / 2**30:.1f} GiB free on {folder}, {need / 2**30:.1f} GiB needed (two states, layers)"
+    manifest = bundle.manifest
+    states = 2 * state_bytes(manifest, len(region.forcing.active), region.forcing.k)
+    per_cell = _LAYER_BYTES_PER_CELL
+    per_cell += _UNCERTAINTY_BYTES_PER_CELL if manifest.members else 0
+    per_cell += _PROBABILITY_BYTES_PER_CELL if manifest.odds else 0
+    need = states + settings.schedule.catch_up_days * cells * per_cell
+    members = f" and those of {manifest.members} members twice" if manifest.members else ""
+    text = (
+        f"{free / 2**30:.1f} GiB free on {folder}, {need / 2**30:.1f} GiB needed "
+        f"(two states{members}, layers)"
+    )
     return Check("disk", "ok" if free > need else "fail", text)
 
 

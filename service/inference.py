@@ -7,18 +7,20 @@ corner windows and a valid cell. One forcing cell at a time keeps all that the h
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.layer import NODATA, store
+from exporters.layer import NODATA, Odds, store
 from service.bundle import Bundle
+from service.ensemble import Member, marks_of, spread_of, values_outside, windows_outside
 from service.errors import BundleError, StorageError
 from service.manifest import Manifest
-from service.patches import NO_DATA
+from service.patches import NO_DATA, Flags
 from service.region import ForcingGrid, Region
 from service.sequences import WindowSet
 from service.state import Block, SpatialState, in_order
@@ -46,6 +48,16 @@ class RangeShares:
     windows: FloatArray
 
 
+@dataclass(frozen=True)
+class LayerStrip:
+    """Rows of a layer from the first one on; what the model does not give is None."""
+
+    row: int
+    stored: Stored  # (rows, width) susceptibility; 255 unknown
+    uncertainty: Stored | None = None  # (2, rows, width) spread of the ensemble and marks; 255 unknown
+    probability: FloatArray | None = None  # (rows, width), NaN unknown
+
+
 def susceptibility_strips(
     region: Region,
     state: SpatialState,
@@ -56,42 +68,85 @@ def susceptibility_strips(
     on_tile: Callable[[], None] | None = None,
     batch: int = _BATCH,
 ) -> Iterator[tuple[int, Stored]]:
-    """Yield (first row, stored susceptibility uint8 (rows, width)) from north to south, k rows at a time.
+    """Yield (first row, stored susceptibility uint8 (rows, width)): `layer_strips` without anything beside.
 
-    255 where it is unknown: outside the mask, patch not observed, no window, or out of a gauge's range. The
-    strips are the same for every number of `workers` threads and every `batch` of forcing cells. Memory
-    holds a few strips, whatever the height. `on_tile` is called between batches and may raise.
+    Raises what that raises.
+    """
+    with closing(
+        layer_strips(region, state, bundle, windows, workers=workers, on_tile=on_tile, batch=batch)
+    ) as strips:
+        for strip in strips:
+            yield strip.row, strip.stored
+
+
+def layer_strips(
+    region: Region,
+    state: SpatialState,
+    bundle: Bundle,
+    windows: WindowSet,
+    *,
+    members: Sequence[Member] = (),
+    odds: Odds | None = None,
+    workers: int,
+    on_tile: Callable[[], None] | None = None,
+    batch: int = _BATCH,
+) -> Generator[LayerStrip, None, None]:
+    """Yield a layer's strips from north to south, k rows at a time.
+
+    Unknown: outside the mask, patch not observed, no window, or out of a gauge's range. With `members` of an
+    ensemble there is also the spread and what lies outside the training ranges; with `odds` the probability,
+    from susceptibility as the model gave it. The strips are the same for every number of `workers` threads
+    and every `batch` of forcing cells. Memory holds a few strips, whatever the height, and what each member
+    makes of the windows. `on_tile` is called between batches and may raise.
 
     Raises BundleError when the windows are not the bundle's, StorageError when the state is cut short.
     """
-    forcing, grid = region.forcing, region.grid
-    _check_windows(bundle.manifest, windows, forcing, state)
+    forcing, grid, manifest = region.forcing, region.grid, bundle.manifest
+    _check_windows(manifest, windows, forcing, state)
     serve = windows.complete & (state.valid_cells > 0)
     strips = _Strips(forcing, state, windows)
+    strange = windows_outside(manifest, windows) if members else None
     with ExitStack() as stack:
-        if bundle.manifest.kind == "factored":
-            run: Runner = stack.enter_context(_HeadRunner(bundle, state, windows))
-        else:
-            run = WholeRunner(forcing, bundle, state, windows)
+        run = _runner(stack, forcing, bundle, state, windows)
+        others = [_runner(stack, forcing, one.bundle, one.state, windows) for one in members]
 
         def one_batch(task: _Task) -> _Task:
-            if len(task.members):
-                known = strips.known(task.members)
-                task.blocks = store(run(task.members, known))
-                task.blocks[~known] = NODATA
+            if not len(task.members):
+                return task
+            flags = strips.flags(task.members)
+            known = strips.known(task.members, flags)
+            susceptibility = run(task.members, known)
+            task.blocks["stored"] = _stored(susceptibility, known)
+            if strange is not None:
+                spread = spread_of(susceptibility, [other(task.members, known) for other in others])
+                task.blocks["spread"] = _stored(spread, known)
+                marks = marks_of(manifest, flags, strange[task.members])
+                task.blocks["marks"] = np.where(known, marks, np.uint8(NODATA))
+            if odds is not None:
+                task.blocks["probability"] = np.where(known, odds.correct(susceptibility), np.float32(np.nan))
             return task
 
         done = in_order(one_batch, _tasks(forcing, serve, batch), workers, ahead=4 * max(1, workers))
         stack.callback(done.close)  # drops what has not begun
-        strip = strips.empty()
+        names = ["stored", *(["spread", "marks"] if members else []), *(["probability"] if odds else [])]
+        rasters = {name: strips.empty(name) for name in names}
         for task in done:
             if on_tile is not None:
                 on_tile()
-            strips.place(strip, task.members, task.blocks)
+            for name, blocks in task.blocks.items():
+                strips.place(rasters[name], task.members, blocks)
             if task.last:
                 first = task.row * forcing.k
-                yield first, strip[: grid.height - first, : grid.width]
-                strip = strips.empty()
+                inside = {
+                    name: raster[: grid.height - first, : grid.width] for name, raster in rasters.items()
+                }
+                yield LayerStrip(
+                    first,
+                    inside["stored"],
+                    np.stack([inside["spread"], inside["marks"]]) if members else None,
+                    inside.get("probability"),
+                )
+                rasters = {name: strips.empty(name) for name in names}
 
 
 def training_range_shares(state: SpatialState, manifest: Manifest, windows: WindowSet) -> RangeShares:
@@ -99,14 +154,7 @@ def training_range_shares(state: SpatialState, manifest: Manifest, windows: Wind
     valid = state.valid_cells.astype(np.float32)
     factors = np.full(len(valid), np.nan, np.float32)
     np.divide(state.outside_cells, valid, out=factors, where=valid > 0)
-    low = np.array([spec.minimum for spec in manifest.variables], np.float32)
-    high = np.array([spec.maximum for spec in manifest.variables], np.float32)
-    unlinked = np.array(
-        [np.nan if spec.name == "rain" else spec.unlinked for spec in manifest.variables], np.float32
-    )
-    values = windows.windows
-    # The constant of cells without a reservoir is what the model was told to expect.
-    outside = ((values < low) | (values > high)) & (values != unlinked)
+    outside = values_outside(manifest, windows)
     # One more row: forcing cells without a window have corner -1.
     shares = np.append(outside.mean(axis=(1, 2), dtype=np.float32), np.float32(np.nan))
     return RangeShares(factors, shares[windows.corner_rows].mean(axis=1, dtype=np.float32))
@@ -124,9 +172,9 @@ def known_cells(state: SpatialState, windows: WindowSet) -> npt.NDArray[np.int32
 class _Task:
     """Some forcing cells of one row of forcing cells; `last` ends the row."""
 
-    def __init__(self, row: int, members: Indices, *, last: bool, size: int) -> None:
+    def __init__(self, row: int, members: Indices, *, last: bool) -> None:
         self.row, self.members, self.last = row, members, last
-        self.blocks: Stored = np.empty((0, size), np.uint8)
+        self.blocks: dict[str, npt.NDArray[Any]] = {}  # (len(members), k*k) each, by what they say
 
 
 def _tasks(forcing: ForcingGrid, serve: npt.NDArray[np.bool_], batch: int) -> Iterator[_Task]:
@@ -137,7 +185,7 @@ def _tasks(forcing: ForcingGrid, serve: npt.NDArray[np.bool_], batch: int) -> It
         # A row without any forcing cell still makes a strip.
         for start in range(0, max(1, len(members)), batch):
             last = start + batch >= len(members)
-            yield _Task(row, members[start : start + batch], last=last, size=forcing.k**2)
+            yield _Task(row, members[start : start + batch], last=last)
 
 
 class _Strips:
@@ -146,22 +194,43 @@ class _Strips:
     def __init__(self, forcing: ForcingGrid, state: SpatialState, windows: WindowSet) -> None:
         self._forcing, self._state, self._partial = forcing, state, windows.partial
 
-    def empty(self) -> Stored:
-        return np.full((self._forcing.k, self._forcing.columns * self._forcing.k), NODATA, np.uint8)
+    def empty(self, name: str) -> npt.NDArray[Any]:
+        shape = self._forcing.k, self._forcing.columns * self._forcing.k
+        if name == "probability":
+            return np.full(shape, np.nan, np.float32)
+        return np.full(shape, NODATA, np.uint8)
 
-    def known(self, members: Indices) -> npt.NDArray[np.bool_]:
-        """Return the cells that are valid and in range: bool (len(members), k*k)."""
+    def flags(self, members: Indices) -> Flags:
+        """Return the flags of forcing cells: uint8 (len(members), k*k)."""
         first, last = int(members[0]), int(members[-1]) + 1
-        known = self._state.flags(first, last)[members - first] != NO_DATA
+        return self._state.flags(first, last)[members - first]
+
+    def known(self, members: Indices, flags: Flags) -> npt.NDArray[np.bool_]:
+        """Return the cells that are valid and in range: bool (len(members), k*k)."""
+        known = flags != NO_DATA
         for number, index in enumerate(members.tolist()):
             if index in self._partial:
                 known[number] &= self._partial[index]
         return np.asarray(known)
 
-    def place(self, strip: Stored, members: Indices, blocks: Stored) -> None:
+    def place(self, strip: npt.NDArray[Any], members: Indices, blocks: npt.NDArray[Any]) -> None:
         k = self._forcing.k
         view = strip.reshape(k, -1, k)
         view[:, self._forcing.active[members, 1]] = blocks.reshape(-1, k, k).transpose(1, 0, 2)
+
+
+def _stored(values: FloatArray, known: npt.NDArray[np.bool_]) -> Stored:
+    stored = store(values)
+    stored[~known] = NODATA
+    return stored
+
+
+def _runner(
+    stack: ExitStack, forcing: ForcingGrid, bundle: Bundle, state: SpatialState, windows: WindowSet
+) -> Runner:
+    if bundle.manifest.kind == "factored":
+        return stack.enter_context(_HeadRunner(bundle, state, windows))
+    return WholeRunner(forcing, bundle, state, windows)
 
 
 class _HeadRunner:

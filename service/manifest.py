@@ -1,22 +1,32 @@
 """The bundle's manifest: what a trained model says about itself.
 
-A bundle is a folder: manifest.json, the ONNX files that it names, model-card.md, report/. It is data: no
-pickle, no code, no path outside its folder.
+A bundle is a folder: manifest.json, the ONNX files that it names, model-card.md, report/, and where it is an
+ensemble members/1/, members/2/ ... with the same ONNX files each. It is data: no pickle, no code, no path
+outside its folder.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from exporters.layer import ClassScheme
+from exporters.layer import SCALE, ClassScheme, Odds
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 FACTORED = ("spatial.onnx", "temporal.onnx", "head.onnx", "head_u8.onnx")
 WHOLE = "whole.onnx"
+MOST_MEMBERS = 50  # each costs a spatial state on disk and its share of every refresh
+_LATER = ("model", "ignores", "calibration", "members", "odds")  # fields that came after the first bundles
 
 
 class _Value(BaseModel):
@@ -85,6 +95,12 @@ class RainTest(_Value):
     mean_susceptibility: tuple[float, ...]  # by scale
     samples: int
 
+    @property
+    def responds(self) -> bool:
+        """Whether rain matters: the mean rises by more than one stored step from no rain to the most."""
+        by_scale = dict(zip(self.scales, self.mean_susceptibility, strict=True))
+        return by_scale[max(by_scale)] - by_scale[min(by_scale)] > SCALE
+
 
 class Manifest(_Value):
     """manifest.json"""
@@ -94,6 +110,7 @@ class Manifest(_Value):
     version: str
     created: datetime
     kind: Literal["factored", "whole"]
+    model: Annotated[str, Field(min_length=1)] = "CNN-LSTM"  # what it is called in tables and pages
     factors: tuple[FactorSpec, ...]
     variables: tuple[VariableSpec, ...]
     window_days: Annotated[int, Field(ge=1, le=366)] = 30
@@ -101,6 +118,10 @@ class Manifest(_Value):
     patch: Annotated[int, Field(ge=1)] = 23  # P
     forcing_cell: int = 32  # k
     channels: int = 128  # D
+    ignores: tuple[Literal["patches", "window"], ...] = ()  # inputs that the graphs take and do not use
+    calibration: str | None = None  # in words; it is inside the graphs
+    members: Annotated[int, Field(ge=0, le=MOST_MEMBERS)] = 0  # of the ensemble, beside the main model
+    odds: Odds | None = None  # the stated event rate that turns the index into a probability
     classes: ClassScheme
     training: Training
     rain_test: RainTest | None = None
@@ -113,12 +134,46 @@ class Manifest(_Value):
         for name in self.files:
             if name.startswith(("/", ".")) or ".." in name.split("/") or "\\" in name:
                 raise ValueError(f"file {name!r} lies outside the bundle")
-        needed = (*FACTORED, WHOLE) if self.kind == "factored" else (WHOLE,)
-        missing = [name for name in needed if name not in self.files]
+        missing = [name for name in self.graphs if name not in self.files]
         if missing:
             raise ValueError(f"a {self.kind} bundle needs {', '.join(missing)}")
+        members = [member_file(number, name) for number in self.member_numbers for name in self.graphs]
+        missing = [name for name in members if name not in self.files]
+        if missing:
+            raise ValueError(f"a {self.kind} bundle with {self.members} members needs {', '.join(missing)}")
         if self.kind == "factored" and self.patch < 22:
             raise ValueError(f"patch must be at least 22 for three unpadded blocks, got {self.patch}")
         if self.may_warn and not (self.rain_test and self.rain_test.passed):
             raise ValueError("may_warn = true needs a rain test that passed")
+        if self.may_warn and "window" in self.ignores:
+            raise ValueError("may_warn = true for a model that ignores the window: it cannot see the rain")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_first_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A bundle that uses none of the later fields keeps its bytes, and with them its digest.
+        said: dict[str, Any] = handler(self)
+        for name in _LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                said.pop(name, None)
+        return said
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The ONNX files that the service runs, of the main model and of each member."""
+        return (*FACTORED, WHOLE) if self.kind == "factored" else (WHOLE,)
+
+    @property
+    def member_numbers(self) -> range:
+        """1 to the number of members."""
+        return range(1, self.members + 1)
+
+    def of_member(self, number: int) -> Manifest:
+        """Return the manifest of a member alone: the same inputs, its own files, no members."""
+        files = {name: self.files[member_file(number, name)] for name in self.graphs}
+        return self.model_copy(update={"files": files, "members": 0})
+
+
+def member_file(number: int, name: str) -> str:
+    """Return where in the bundle an ONNX file of member `number`, counted from 1, lies."""
+    return f"members/{number}/{name}"

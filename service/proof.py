@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.layer import store
-from service.manifest import FactorSpec, Manifest, VariableSpec
+from service.manifest import WHOLE, FactorSpec, Manifest, VariableSpec
 
 FloatArray = npt.NDArray[np.float32]
 _CELLS_PER_BLOCK = 256  # of a forcing cell's k * k; each costs one patch in whole.onnx
+_ONE_BY_ONE = 16  # of a batch of cells
 _WAVES = 4
 
 
@@ -92,6 +93,70 @@ def random_factors(specs: Sequence[FactorSpec], size: int, random: np.random.Gen
         else:
             bands.append(_spread(smooth, spec))
     return np.stack(bands).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WholeTrial:
+    """What whole.onnx did on random cells; differences are of susceptibility, infinite where it is NaN."""
+
+    samples: int
+    beyond: float  # how far values leave 0 to 1
+    batch_difference: float  # all cells at once against one by one
+    ignored_difference: float | None  # the inputs that the manifest says are ignored changed; None: none are
+
+    @property
+    def worst(self) -> float:
+        """The largest of them."""
+        return max(self.beyond, self.batch_difference, self.ignored_difference or 0.0)
+
+    def trouble(self, tolerance: float) -> str:
+        """Say what is wrong, where something leaves the tolerance."""
+        words = []
+        if not self.beyond <= tolerance:
+            words.append(f"{WHOLE} gives what is no susceptibility: it leaves 0 to 1 by {self.beyond:.2g}")
+        if not self.batch_difference <= tolerance:
+            words.append(f"{WHOLE} gives a cell another value in company ({self.batch_difference:.2g})")
+        if self.ignored_difference is not None and not self.ignored_difference <= tolerance:
+            words.append(f"{WHOLE} changes by {self.ignored_difference:.2g} with an input that it ignores")
+        return " and ".join(words)
+
+
+def try_whole(graphs: Graphs, samples: int, seed: int) -> WholeTrial:
+    """Run whole.onnx on `samples` random cells: is it a susceptibility, of each cell alone?
+
+    Patches and windows are drawn as for `compare`; cells are run in batches of at most 256.
+    """
+    manifest, random = graphs.manifest, np.random.default_rng(seed)
+    beyond = batch = ignored = 0.0
+    for start in range(0, samples, _CELLS_PER_BLOCK):
+        count = min(_CELLS_PER_BLOCK, samples - start)
+        patches, windows = _random_cells(manifest, count, random)
+        together = graphs.whole(patches, windows)
+        beyond = _larger(beyond, np.maximum(together - 1, -together).clip(min=0), np.zeros(count, np.float32))
+        some = random.choice(count, min(count, _ONE_BY_ONE), replace=False)
+        alone = [graphs.whole(patches[[cell]], windows[[cell]])[0] for cell in some]
+        batch = _larger(batch, np.array(alone, np.float32), together[some])
+        if manifest.ignores:
+            others = _random_cells(manifest, count, random)
+            changed = graphs.whole(
+                others[0] if "patches" in manifest.ignores else patches,
+                others[1] if "window" in manifest.ignores else windows,
+            )
+            ignored = _larger(ignored, changed, together)
+    return WholeTrial(samples, beyond, batch, ignored if manifest.ignores else None)
+
+
+def _random_cells(
+    manifest: Manifest, count: int, random: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Return patches (count, C, P, P) of one random terrain and as many windows (count, N, V)."""
+    size = manifest.patch
+    side = int(np.ceil(np.sqrt(count)))
+    factors = random_factors(manifest.factors, side + size - 1, random)
+    squares = np.lib.stride_tricks.sliding_window_view(factors, (size, size), axis=(1, 2))
+    rows, columns = np.divmod(random.permutation(side * side)[:count], side)
+    patches = np.ascontiguousarray(squares[:, rows, columns].swapaxes(0, 1))
+    return patches, np.concatenate([random_window(manifest, random) for _ in range(count)])
 
 
 def random_window(manifest: Manifest, random: np.random.Generator) -> FloatArray:

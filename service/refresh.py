@@ -12,7 +12,6 @@ from pathlib import Path
 
 import shapely
 
-from exporters.cog import LayerTags, LayerWriter, write_provenance
 from exporters.geopackage import write_areas
 from exporters.layer import Layer, LayerStatus, ZoneArea
 from exporters.stac import write_item
@@ -21,7 +20,8 @@ from service.display import show_latest
 from service.errors import HeldError, Outcome, UsageError
 from service.files import digest_of, replacing_folder
 from service.hotspots import Hotspots, date_hotspots, find_hotspots
-from service.inference import RangeShares, susceptibility_strips, training_range_shares
+from service.inference import layer_strips
+from service.layer_files import LayerFiles
 from service.manifest import Manifest
 from service.refreshed import Refreshed, Stages
 from service.sequences import WindowSet, build_windows
@@ -57,16 +57,20 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
 
     destination = _destination(shop, chosen, digest)
     with replacing_folder(destination) as folder:
-        with closing(_layer_writer(shop, windows, folder)) as writer, _counting(shop) as counter:
+        with closing(LayerFiles(shop, windows, folder)) as files, _counting(shop) as counter:
             with stages("head"):
-                for row, strip in susceptibility_strips(
-                    shop.region, shop.state, shop.bundle, windows, workers=shop.workers
+                for strip in layer_strips(
+                    shop.region,
+                    shop.state,
+                    shop.bundle,
+                    windows,
+                    members=shop.members,
+                    odds=shop.bundle.manifest.odds,
+                    workers=shop.workers,
                 ):
-                    counter.add(row, writer.write(row, strip))
+                    counter.add(strip.row, files.write(strip))
             with stages("files"):
-                writer.finish()
-                ranges = training_range_shares(shop.state, shop.bundle.manifest, windows)
-                _write_provenance(shop, windows, ranges, folder)
+                files.finish()
         with stages("areas"):
             changes = _changes(shop, chosen, folder)
             region = shop.region
@@ -226,58 +230,11 @@ def _destination(shop: Workshop, day: date, digest: str) -> Path:
     return next(folder for folder in numbered if not folder.exists())
 
 
-def _layer_writer(shop: Workshop, windows: WindowSet, folder: Path) -> LayerWriter:
-    grid = shop.region.grid
-    return LayerWriter(
-        folder,
-        crs=grid.crs,
-        transform=grid.transform,
-        shape=(grid.height, grid.width),
-        scheme=shop.scheme,
-        tags=_tags(shop, windows),
-        threads=shop.workers,
-    )
-
-
 @contextmanager
 def _counting(shop: Workshop) -> Iterator[AreaCounter]:
     counter = AreaCounter(shop.region.zones_path, len(shop.region.zones), shop.region.mask_path)
     with closing(counter):
         yield counter
-
-
-def _tags(shop: Workshop, windows: WindowSet) -> LayerTags:
-    return LayerTags(
-        region=shop.region.id,
-        day=windows.day,
-        model=f"{shop.bundle.manifest.name} {shop.bundle.manifest.version}",
-        synthetic=shop.settings.region.synthetic,
-        attribution=shop.settings.region.attribution,
-    )
-
-
-def _write_provenance(shop: Workshop, windows: WindowSet, ranges: RangeShares, folder: Path) -> None:
-    forcing = shop.region.forcing
-    write_provenance(
-        folder / "provenance.tif",
-        crs=forcing.grid.crs,
-        transform=forcing.grid.transform,
-        k=forcing.k,
-        shape=(forcing.rows, forcing.columns),
-        cells=forcing.active,
-        values={
-            "observed": windows.observed,
-            "filled": windows.filled,
-            "carried": windows.carried,
-            "forecast": windows.forecast,
-            "distance_km": windows.distance_km,
-            "windows_outside_training": ranges.windows,
-            "cells_outside_training": ranges.factors,
-            "basis": windows.basis,
-        },
-        tags=_tags(shop, windows),
-        threads=shop.workers,
-    )
 
 
 def _changes(shop: Workshop, day: date, folder: Path) -> dict[int, Change]:
@@ -369,6 +326,8 @@ def _layer(
         notes=notes,
         areas=areas,
         hotspots=hotspots.found,
+        members=len(shop.members),
+        odds=shop.bundle.manifest.odds,
         folder=folder,
     )
 

@@ -144,8 +144,9 @@ def sweep(settings: Settings, ledger: Ledger) -> None:
 
 def prune_states(shop: Workshop) -> None:
     """Remove the spatial states of earlier bundles and of replays; one that is wanted again is rebuilt."""
+    kept = {shop.state.folder, *(member.state.folder for member in shop.members)}
     for folder in shop.state.folder.parent.iterdir():
-        if folder.is_dir() and folder != shop.state.folder:
+        if folder.is_dir() and folder not in kept:
             shutil.rmtree(folder)
 
 

@@ -30,6 +30,7 @@ from service.bundle import Bundle
 from service.errors import BundleError, StorageError
 from service.factor_stack import FactorStack
 from service.files import digest_of, remove_leftovers, replacing_folder, write_json
+from service.manifest import Manifest
 from service.patches import NO_DATA, OUTSIDE, Flags, PatchReader
 from service.region import ForcingGrid, Region
 
@@ -203,6 +204,14 @@ def open_or_build_state(
             write_json(temporary / "state.json", record.model_dump(mode="json"))
         log.info("spatial state built", digest=digest[:16], valid_cells=valid)
     return SpatialState(place, record, patches)
+
+
+def state_bytes(manifest: Manifest, forcing_cells: int, k: int) -> int:
+    """Return what the states of a bundle and its members take on the disk, bytes."""
+    flags = k**2 + 8
+    if manifest.kind == "whole":
+        return forcing_cells * flags
+    return (1 + manifest.members) * forcing_cells * (Block(k, manifest.channels).nbytes + flags)
 
 
 def open_state(folder: Path, digest: str, patches: PatchReader) -> SpatialState | None:

@@ -13,6 +13,7 @@ import structlog
 
 from exporters.layer import ClassScheme, ModelReference
 from service.bundle import Bundle, check_region
+from service.ensemble import Member, open_members, open_states
 from service.errors import BundleError, FactorError
 from service.factor_stack import FactorStack
 from service.history import recall, remember
@@ -22,7 +23,7 @@ from service.readings import Archive
 from service.region import Region, open_region
 from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
 from service.settings import Settings
-from service.state import SpatialState, open_or_build_state
+from service.state import SpatialState
 
 log = structlog.get_logger()
 
@@ -36,6 +37,7 @@ class Workshop:
     stack: FactorStack
     bundle: Bundle
     state: SpatialState
+    members: tuple[Member, ...]  # of the bundle's ensemble
     reservoirs: Reservoirs | None
     archive: Archive
     ledger: Ledger
@@ -111,7 +113,7 @@ def open_workshop(
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         if as_of is None:
             remember(ledger, settings, settings_path, factors.digest, bundle)
-        state = open_or_build_state(
+        states = open_states(
             region,
             factors,
             bundle,
@@ -126,7 +128,8 @@ def open_workshop(
             region=region,
             stack=factors,
             bundle=bundle,
-            state=state,
+            state=states[0],
+            members=open_members(bundle, states),
             reservoirs=reservoirs_of(settings, region, factors),
             archive=archive,
             ledger=ledger,

@@ -1,22 +1,48 @@
-"""The training loop: Adam, binary cross-entropy, the epoch with the least validation loss."""
+"""The training loop: an optimiser, binary cross-entropy, the epoch with the least validation loss."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from service.errors import InputError
-from service.manifest import FactorSpec, VariableName, VariableSpec
+from trainer.fit_augment import SYMMETRIES, check_turnable, turn
+from trainer.fit_checkpoint import Checkpoint, State
+from trainer.fit_losses import cross_entropy_of, rain_penalty_of
+from trainer.fit_network import (
+    Network,
+    Weights,
+    device_under,
+    embedding_of,
+    is_kernel,
+    logits_of,
+    mean_weights,
+    renew_norms,
+    set_training,
+    trained_parameters,
+    weights_of,
+)
+from trainer.fit_optimiser import (
+    DeviceName,
+    OptimiserName,
+    Schedule,
+    device_of,
+    optimiser_of,
+    rate_share,
+    set_rate,
+)
+from trainer.fit_ranges import fit_ranges
+from trainer.fit_samples import ROWS_AT_ONCE, Batch, FitSamples, batches, read_batch, reading
+from trainer.networks.cnn_dnn import CnnDnn
 from trainer.networks.cnn_lstm import CnnLstm, on_threads
-from trainer.rain_test import embed, rain_variable, scale_rain, scale_storm
 
 ASSUMED = (
     "L2 0.01: the sum of squares of the kernels of the two hidden dense layers, added to the loss as Keras' "
@@ -28,12 +54,14 @@ ASSUMED = (
 # 0.74 (slope alone) when convolutions and LSTM inputs are penalised as well, 0.90 without any.
 L2_ON = ("dense_spatial", "dense_temporal", "dense2")
 
-FloatArray = npt.NDArray[np.float32]
+
+class DivergedError(InputError):
+    """The loss was never a number."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to train. The defaults are the paper's."""
+    """How to train. The defaults are the paper's (Teng et al. 2026); what it does not have is off."""
 
     epochs: int = 50
     batch: int = 32
@@ -44,31 +72,13 @@ class FitSettings:
     rain_penalty: float = 0.0  # weight of the hinge on heavier rain that lowers the logit; 0 leaves it out
     seed: int = 0
     threads: int = 1  # sums are grouped by thread: with one, the weights do not depend on the machine's cores
-
-
-@dataclass(frozen=True)
-class FitSamples:
-    """Labelled samples. A place is a patch or its ready spatial embedding; without windows it is CNN-only.
-
-    Arrays may be memory-mapped: a batch is read when it is used.
-    """
-
-    labels: FloatArray  # (n,) 1 landslide, 0 none
-    windows: FloatArray | None = None  # (n, N, V) physical units
-    patches: FloatArray | None = None  # (n, C, P, P) physical units
-    embeddings: FloatArray | None = None  # (n, S), as `trainer.rain_test.embed` makes them
-    weights: FloatArray | None = None  # (n,) of each sample in the loss; None: all 1
-
-    def __post_init__(self) -> None:
-        if (self.patches is None) == (self.embeddings is None):
-            raise InputError("samples need either patches or spatial embeddings, not both")
-        for name in ("windows", "patches", "embeddings", "weights"):
-            value = getattr(self, name)
-            if value is not None and len(value) != len(self.labels):
-                raise InputError(f"{len(self.labels)} labels, but {len(value)} {name}")
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    optimiser: OptimiserName = "adam"
+    schedule: Schedule = "constant"  # of the learning rate over all epochs
+    patience: int | None = None  # epochs without a lesser validation loss before it ends; None: never
+    augment: Literal["none", "square"] = "none"  # "square": each patch under a random symmetry of the square
+    average_epochs: int = 1  # an epoch is judged by the mean weights of so many epochs; 1: by its own
+    device: DeviceName = "cpu"
+    mixed_precision: bool = False  # bfloat16 where it does no harm; on CUDA alone
 
 
 @dataclass(frozen=True)
@@ -90,307 +100,278 @@ class FitResult:
     steps: int  # of the optimiser
 
 
-class FactorLike(Protocol):
-    """What `fit_ranges` needs to know of a factor; `service.factor_stack.FactorBand` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def log(self) -> bool: ...
-    @property
-    def categories(self) -> dict[int, str] | None: ...
-
-
-class VariableLike(Protocol):
-    """What `fit_ranges` needs to know of a variable; a VariableSpec is one."""
-
-    @property
-    def name(self) -> VariableName: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def log(self) -> bool: ...
-    @property
-    def unlinked(self) -> float: ...
-
-
 def fit(
-    model: CnnLstm,
+    model: Network,
     train: FitSamples,
     validation: FitSamples,
     settings: FitSettings | None = None,
     *,
     progress: Callable[[EpochLosses], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FitResult:
     """Train a model in place; it ends with the weights of the epoch with the least validation loss.
 
     Only what the samples reach is trained: with embeddings the convolutions stay, without windows the LSTM
     stays. A frozen module keeps its weights and its batch norm statistics; with "spatial" frozen, patches
-    are embedded once. The same model, samples and settings give the same weights.
+    are embedded once. The same model, samples and settings give the same weights on a CPU; with a checkpoint
+    also where the run was killed and started again, and `progress` then hears of the epochs still to do.
 
-    Raises InputError for samples with NaN, for no samples, and when training and validation are of two kinds.
+    Raises InputError for samples with NaN, for no samples, when training and validation are of two kinds and
+    for factors that cannot be turned; DivergedError where the validation loss never was a number;
+    SettingsError for a device that is not there.
     """
     settings = settings or FitSettings()
-    if not len(train) or not len(validation):
-        raise InputError(f"{len(train)} training and {len(validation)} validation samples; both need some")
-    if (train.windows is None) != (validation.windows is None):
-        raise InputError("training and validation samples must both have windows, or neither")
-    if settings.rain_penalty and train.windows is None:
-        raise InputError("a rain penalty needs windows")
-    if "spatial" in settings.frozen:
-        train, validation = _embedded(model, train), _embedded(model, validation)
-    with _repeatable(settings):
-        return _loop(model, train, validation, settings, progress)
+    _check(model, train, validation, settings)
+    device = device_of(settings.device, settings.mixed_precision)
+    with _repeatable(settings, device):
+        model.to(device)
+        try:
+            if "spatial" in settings.frozen:
+                train, validation = _embedded(model, train), _embedded(model, validation)
+            return _Training(model, train, validation, settings, checkpoint).run(progress)
+        finally:
+            model.to("cpu")
 
 
-def fit_ranges(
-    factors: Sequence[FactorLike],
-    variables: Sequence[VariableLike],
-    patches: FloatArray,
-    windows: FloatArray,
-) -> tuple[tuple[FactorSpec, ...], tuple[VariableSpec, ...]]:
-    """Return factors and variables with the ranges of the training part, in the order given.
-
-    patches (n, C, P, P), windows (n, N, V): of the training part alone, or the test part would leak into
-    the scaling. Categories are those seen in training. Raises InputError for NaN, a constant factor or
-    variable, a code without a name.
-    """
-    if not len(patches) or not len(windows):
-        raise InputError("ranges need at least one training patch and one training window")
-    specs = []
-    for index, factor in enumerate(factors):
-        where = f"factor {factor.name!r} of the training patches"
-        if factor.categories is not None:
-            codes = _codes(patches[:, index], where)
-            unnamed = sorted(set(codes) - set(factor.categories))
-            if unnamed:
-                raise InputError(f"{where} has codes without a name: {', '.join(map(str, unnamed))}")
-            named = {code: factor.categories[code] for code in codes}
-            specs.append(FactorSpec(name=factor.name, unit=factor.unit, categories=named))
-        else:
-            low, high = _range(patches[:, index], where)
-            specs.append(
-                FactorSpec(name=factor.name, unit=factor.unit, log=factor.log, minimum=low, maximum=high)
-            )
-    ranged = []
-    for index, variable in enumerate(variables):
-        low, high = _range(windows[:, :, index], f"variable {variable.name!r} of the training windows")
-        ranged.append(
-            VariableSpec(
-                name=variable.name,
-                unit=variable.unit,
-                log=variable.log,
-                minimum=low,
-                maximum=high,
-                unlinked=variable.unlinked,
-            )
-        )
-    return tuple(specs), tuple(ranged)
-
-
-def _loop(
-    model: CnnLstm,
-    train: FitSamples,
-    validation: FitSamples,
-    settings: FitSettings,
-    progress: Callable[[EpochLosses], None] | None,
-) -> FitResult:
-    trained = _trained_parameters(model, train, settings.frozen)
-    kernels = [p for name, p in trained.items() if _is_kernel(name, settings.l2_on)]
-    optimiser = torch.optim.Adam(trained.values(), lr=settings.learning_rate)
-    random = np.random.default_rng(settings.seed)
-    history: list[EpochLosses] = []
-    best, best_weights, steps = float("inf"), copy.deepcopy(model.state_dict()), 0
-    for epoch in range(1, settings.epochs + 1):
-        _set_training(model, settings.frozen)
-        total, weight = 0.0, 0.0
-        for rows in _batches(random.permutation(len(train)), settings.batch):
-            batch = _batch(train, rows)
-            cross_entropy = _cross_entropy(_logits(model, batch), batch)
-            loss = cross_entropy
-            if kernels and settings.l2:
-                loss = loss + settings.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
-            if settings.rain_penalty:
-                loss = loss + settings.rain_penalty * _rain_penalty(model, batch, random)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            steps += 1
-            total += float(cross_entropy.detach()) * float(batch.weights.sum())
-            weight += float(batch.weights.sum())
-        losses = EpochLosses(epoch, total / weight, validation_loss(model, validation, settings.batch))
-        history.append(losses)
-        if losses.validation < best:
-            best, best_weights = losses.validation, copy.deepcopy(model.state_dict())
-        if progress:
-            progress(losses)
-    if not np.isfinite(best):
-        raise InputError("the validation loss was never a number; check the ranges and the samples")
-    model.load_state_dict(best_weights)
-    model.eval()
-    best_epoch = next(losses.epoch for losses in history if losses.validation == best)
-    return FitResult(tuple(history), best_epoch, best, steps)
-
-
-def validation_loss(model: CnnLstm, samples: FitSamples, rows: int = 256) -> float:
+def validation_loss(model: Network, samples: FitSamples, rows: int = ROWS_AT_ONCE) -> float:
     """Return the weighted mean cross-entropy of samples, outside training."""
     model.eval()
     total, weight = 0.0, 0.0
     with torch.no_grad():
-        for chosen in _batches(np.arange(len(samples)), rows):
-            batch = _batch(samples, chosen)
-            total += float(_cross_entropy(_logits(model, batch), batch)) * float(batch.weights.sum())
+        for batch in reading(samples, device_under(model), rows):
+            total += float(cross_entropy_of(logits_of(model, batch), batch)) * float(batch.weights.sum())
             weight += float(batch.weights.sum())
     return total / weight
 
 
-@dataclass(frozen=True)
-class _Batch:
-    labels: Tensor
-    weights: Tensor
-    windows: Tensor | None
-    patches: Tensor | None
-    embeddings: Tensor | None
+@dataclass
+class _Training:
+    """One training: everything that changes from step to step, and so what a checkpoint holds."""
 
+    model: Network
+    train: FitSamples
+    validation: FitSamples
+    settings: FitSettings
+    checkpoint: Checkpoint | None
+    history: list[EpochLosses] = field(default_factory=list)
+    best: float = float("inf")
+    best_weights: Weights = field(default_factory=dict)
+    recent: list[Weights] = field(default_factory=list)  # of the last epochs, where they are averaged
+    steps: int = 0
+    fingerprint: str = ""
 
-def _batch(samples: FitSamples, rows: npt.NDArray[np.int64]) -> _Batch:
-    def take(values: FloatArray, name: str) -> Tensor:
-        chosen = np.array(values[rows], dtype=np.float32)
-        bad = ~np.isfinite(chosen.reshape(len(rows), -1)).all(axis=1)
-        if bad.any():
-            raise InputError(
-                f"{name} of sample {int(rows[bad][0])} hold NaN or infinity; leave the sample out"
+    def __post_init__(self) -> None:
+        settings = self.settings
+        trained = trained_parameters(self.model, self.train, settings.frozen)
+        self.kernels = [p for name, p in trained.items() if is_kernel(name, settings.l2_on)]
+        self.optimiser = optimiser_of(settings.optimiser, trained.values(), settings.learning_rate)
+        self.random = np.random.default_rng(settings.seed)
+        self.device = device_under(self.model)
+        self.names = tuple(factor.name for factor in _factors(self.model))
+        self.best_weights = weights_of(self.model)
+
+    def run(self, progress: Callable[[EpochLosses], None] | None) -> FitResult:
+        finished = self._resume()
+        while not finished:
+            losses = self._epoch(len(self.history) + 1)
+            self.history.append(losses)
+            finished = self._finished()
+            if self.checkpoint is not None and (finished or self.checkpoint.due()):
+                self.checkpoint.save(self.fingerprint, self._state(finished))
+            if progress:
+                progress(losses)
+        if not np.isfinite(self.best):
+            raise DivergedError(
+                "the validation loss was never a number; check the ranges and the samples, or give a smaller "
+                f"learning rate than {self.settings.learning_rate:g}"
             )
-        return torch.from_numpy(chosen)
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        return FitResult(tuple(self.history), self._best_epoch(), self.best, self.steps)
 
-    ones = np.ones(len(samples), np.float32) if samples.weights is None else samples.weights
-    return _Batch(
-        take(samples.labels, "labels"),
-        take(ones, "weights"),
-        None if samples.windows is None else take(samples.windows, "windows"),
-        None if samples.patches is None else take(samples.patches, "patches"),
-        None if samples.embeddings is None else take(samples.embeddings, "embeddings"),
-    )
+    def _epoch(self, number: int) -> EpochLosses:
+        settings = self.settings
+        set_training(self.model, settings.frozen)
+        total, weight = 0.0, 0.0
+        order = batches(self.random.permutation(len(self.train)), settings.batch)
+        for chosen in order:
+            set_rate(self.optimiser, settings.learning_rate * self._rate_share(len(order)))
+            batch = self._read(chosen)
+            cross_entropy = cross_entropy_of(self._logits(batch), batch)
+            loss = cross_entropy
+            if self.kernels and settings.l2:
+                squares = torch.stack([kernel.square().sum() for kernel in self.kernels])
+                loss = loss + settings.l2 * squares.sum()
+            if settings.rain_penalty and isinstance(self.model, CnnLstm):
+                loss = loss + settings.rain_penalty * rain_penalty_of(self.model, batch, self.random)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            self.steps += 1
+            total += float(cross_entropy.detach()) * float(batch.weights.sum())
+            weight += float(batch.weights.sum())
+        return EpochLosses(number, total / weight, self._judge())
+
+    def _judge(self) -> float:
+        """Return the epoch's validation loss, and keep its weights where it is the least so far."""
+        settings, own = self.settings, None
+        if settings.average_epochs > 1:
+            own = weights_of(self.model)
+            self.recent = [*self.recent, own][-settings.average_epochs :]
+            self.model.load_state_dict(mean_weights(self.recent))
+            if len(self.recent) > 1:
+                renew_norms(self.model, self.train, settings.batch)
+        loss = validation_loss(self.model, self.validation, settings.batch)
+        if loss < self.best:
+            self.best, self.best_weights = loss, weights_of(self.model)
+        if own is not None:
+            self.model.load_state_dict(own)
+        return loss
+
+    def _read(self, chosen: Any) -> Batch:
+        batch = read_batch(self.train, chosen, self.device)
+        if self.settings.augment == "none" or batch.patches is None:
+            return batch
+        drawn = self.random.integers(0, SYMMETRIES, len(chosen))
+        turned = turn(batch.patches.cpu().numpy(), self.names, drawn)
+        return replace(batch, patches=torch.from_numpy(turned).to(self.device))
+
+    def _logits(self, batch: Batch) -> Tensor:
+        if not self.settings.mixed_precision:
+            return logits_of(self.model, batch)
+        # bfloat16 has the range of float32: no scaling of the loss is needed.
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return logits_of(self.model, batch)
+
+    def _rate_share(self, steps_an_epoch: int) -> float:
+        return rate_share(self.settings.schedule, self.steps, steps_an_epoch * self.settings.epochs)
+
+    def _best_epoch(self) -> int:
+        return next((one.epoch for one in self.history if one.validation == self.best), 0)
+
+    def _finished(self) -> bool:
+        patience = self.settings.patience
+        waited = len(self.history) - self._best_epoch()
+        return len(self.history) >= self.settings.epochs or (patience is not None and waited >= patience)
+
+    def _resume(self) -> bool:
+        """Take up what a killed run of this training left; tell whether it was finished."""
+        if self.checkpoint is None:
+            return False
+        self.fingerprint = _fingerprint(self.model, self.train, self.validation, self.settings)
+        state = self.checkpoint.load(self.fingerprint)
+        if state is None:
+            return False
+        self.history = [EpochLosses(*losses) for losses in state["history"]]
+        self.best, self.best_weights, self.steps = state["best"], state["best_weights"], state["steps"]
+        if state["finished"]:
+            return True
+        self.recent = [
+            {name: value.to(self.device) for name, value in weights.items()} for weights in state["recent"]
+        ]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.random.bit_generator.state = json.loads(state["numpy"])
+        torch.set_rng_state(state["torch"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+        return False
+
+    def _state(self, finished: bool) -> State:
+        state: State = {
+            "finished": finished,
+            "history": [list(astuple(losses)) for losses in self.history],
+            "best": self.best,
+            "best_weights": self.best_weights,
+            "steps": self.steps,
+        }
+        if finished:
+            return state
+        return state | {
+            "recent": self.recent,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "numpy": json.dumps(self.random.bit_generator.state),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
 
 
-def _logits(model: CnnLstm, batch: _Batch) -> Tensor:
-    embedding = _embedding(model, batch)
-    if batch.windows is None:
-        return model.logits_spatial(embedding)
-    return model.logits_from_embedding(embedding, batch.windows)
-
-
-def _embedding(model: CnnLstm, batch: _Batch) -> Tensor:
-    if batch.patches is not None:
-        return model.embed(batch.patches)
-    if batch.embeddings is None:
-        raise InputError("a batch needs patches or embeddings")
-    return batch.embeddings
-
-
-def _cross_entropy(logits: Tensor, batch: _Batch) -> Tensor:
-    losses = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, reduction="none")
-    return (losses * batch.weights).sum() / batch.weights.sum().clamp_min(1e-12)
-
-
-def _rain_penalty(model: CnnLstm, batch: _Batch, random: np.random.Generator) -> Tensor:
-    """Return the mean fall of the logit from lighter to heavier rain, on every other sample of the batch.
-
-    The two ways of the rain test take turns. Dropout is off here: its noise would be punished as a fall.
-    """
-    if batch.windows is None:
+def _check(model: Network, train: FitSamples, validation: FitSamples, settings: FitSettings) -> None:
+    if not len(train) or not len(validation):
+        raise InputError(f"{len(train)} training and {len(validation)} validation samples; both need some")
+    if (train.windows is None) != (validation.windows is None):
+        raise InputError("training and validation samples must both have windows, or neither")
+    if settings.rain_penalty and (train.windows is None or isinstance(model, CnnDnn)):
         raise InputError("a rain penalty needs windows")
-    rain, maximum = rain_variable(model.inputs.variables)
-    half = batch.windows[::2].numpy()
-    # Cubed: the curve bends most near a scale of 0, where a storm appears at all.
-    lighter, heavier = np.sort((3 * random.random((2, len(half))) ** 3).astype(np.float32), axis=0)
-    if random.random() < 0.5:
-        light, heavy = scale_rain(half, rain, lighter), scale_rain(half, rain, heavier)
-    else:
-        light, heavy = (scale_storm(half, rain, scale * maximum) for scale in (lighter, heavier))
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        # The place is given here, not judged: only what rain does to it is.
-        with torch.no_grad():
-            places = _embedding(model, batch)[::2]
-        below = model.logits_from_embedding(places, torch.from_numpy(light))
-        above = model.logits_from_embedding(places, torch.from_numpy(heavy))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    return torch.relu(below - above).mean()
+    if settings.augment != "none":
+        if train.patches is None or "spatial" in settings.frozen:
+            raise InputError(
+                "augmentation turns patches; it needs some, and a spatial branch that is trained"
+            )
+        check_turnable([factor.name for factor in _factors(model)])
 
 
-def _trained_parameters(
-    model: CnnLstm, samples: FitSamples, frozen: Sequence[str]
-) -> dict[str, nn.Parameter]:
-    for name in frozen:
-        model.get_submodule(name)  # an unknown name raises here, not silently trains on
-    left_out = [f"{name}." for name in frozen]
-    if samples.patches is None:
-        left_out.append("spatial.")
-    if samples.windows is None:
-        left_out += ["temporal.", "dense_temporal.weight"]
-    chosen = {name: p for name, p in model.named_parameters() if not name.startswith(tuple(left_out))}
-    if not chosen:
-        raise InputError("everything is frozen; there is nothing to train")
-    return chosen
+def _factors(model: Network) -> Any:
+    return model.factors if isinstance(model, CnnDnn) else model.inputs.factors
 
 
-def _set_training(model: CnnLstm, frozen: Sequence[str]) -> None:
-    model.train()
-    for name in frozen:
-        model.get_submodule(name).eval()
-
-
-def _is_kernel(name: str, modules: Sequence[str]) -> bool:
-    inside = any(name.startswith(f"{module}.") for module in modules)
-    return inside and name.endswith((".weight", ".weight_ih_l0"))
-
-
-def _embedded(model: CnnLstm, samples: FitSamples) -> FitSamples:
+def _embedded(model: Network, samples: FitSamples) -> FitSamples:
+    """Return the samples with ready embeddings, made as `trainer.rain_test.embed` does."""
     if samples.patches is None:
         return samples
-    for rows in _batches(np.arange(len(samples)), 256):
-        _batch(samples, rows)  # names the sample that holds NaN
-    return replace(samples, patches=None, embeddings=embed(model, samples.patches))
+    model.eval()
+    order, parts = np.arange(len(samples)), []
+    with torch.no_grad():
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            batch = read_batch(samples, order[start : start + ROWS_AT_ONCE], device_under(model))
+            parts.append(embedding_of(model, batch).cpu().numpy())
+    return samples.embedded(np.concatenate(parts))
 
 
-def _batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        # Batch norm has no variance of one sample.
-        last = batches.pop()
-        batches[-1] = np.concatenate([batches[-1], last])
-    return batches
-
-
-def _range(values: FloatArray, where: str) -> tuple[float, float]:
-    low, high = float(np.min(values)), float(np.max(values))
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(f"{where} holds NaN or infinity; leave those samples out")
-    if low == high:
-        raise InputError(f"{where} is {low} everywhere; leave it out")
-    return low, high
-
-
-def _codes(values: FloatArray, where: str) -> list[int]:
-    found = np.unique(values)
-    if not np.isfinite(found).all() or (found != np.rint(found)).any():
-        raise InputError(f"{where} holds values that are not whole codes: {found[:5].tolist()}")
-    return [int(code) for code in found]
+def _fingerprint(model: Network, train: FitSamples, validation: FitSamples, settings: FitSettings) -> str:
+    """Return the SHA-256 of all that a training depends on: settings, network, samples, kind of device."""
+    # Neither dropout nor how factors and variables are scaled is among the weights.
+    masks = [(name, getattr(module, "p", None), getattr(module, "recurrent_dropout", None))
+             for name, module in model.named_modules()]  # fmt: skip
+    seen = model.factors if isinstance(model, CnnDnn) else model.inputs
+    described = (torch.__version__, device_under(model).type, settings, seen, masks)
+    digest = hashlib.sha256(repr(described).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    digest.update(f"{train.digest()} {validation.digest()}".encode())
+    return digest.hexdigest()
 
 
 @contextmanager
-def _repeatable(settings: FitSettings) -> Iterator[None]:
+def _repeatable(settings: FitSettings, device: torch.device) -> Iterator[None]:
     strict = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]), on_threads(settings.threads):
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), on_threads(settings.threads):
         torch.manual_seed(settings.seed)
-        torch.use_deterministic_algorithms(True)
+        # On CUDA pooling has no repeatable gradient.
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        # Every array is written before it is read; filling them first takes a tenth of the time.
+        memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(strict)
+            memory.fill_uninitialized_memory = filled
+
+
+__all__ = [
+    "ASSUMED",
+    "L2_ON",
+    "Checkpoint",
+    "DivergedError",
+    "EpochLosses",
+    "FitResult",
+    "FitSamples",
+    "FitSettings",
+    "fit",
+    "fit_ranges",
+    "validation_loss",
+]

@@ -33,11 +33,12 @@ from exporters.layer import CLASS_COLOURS, CLASS_LABELS
 from exporters.picture import hillshade
 from service.files import replacing
 
-_WIDEST = 1_400  # pixels of a map's side; finer cells would not be seen
-_DPI = 110
+WIDEST = 1_400  # pixels of a map's side; finer cells would not be seen
+DPI = 110
+_ABOVE = 8  # in the order of drawing: points lie on a map, the scale above them
 _WORDS = {"low": "low", "moderate": "moderate", "high": "high", "very_high": "very high"}
 _COLOURS = [(red / 255, green / 255, blue / 255) for red, green, blue in CLASS_COLOURS]
-_Extent = tuple[float, float, float, float]  # left, right, bottom, top
+Extent = tuple[float, float, float, float]  # left, right, bottom, top
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def before_and_after(
     `outlines` are zones with their names, `water` reservoirs, both in the layers' CRS. `dem` covers them.
     Raises rasterio's RasterioIOError where a raster cannot be read.
     """
-    figure = Figure(figsize=(15.2, 8.9), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(15.2, 8.9), dpi=DPI, facecolor="white")
     axes = figure.subplots(1, 2)
     for view, axis, when in zip((before, after), axes, ("Before", "After"), strict=True):
         _draw_map(axis, view, dem, outlines, water)
@@ -85,7 +86,7 @@ def before_and_after(
             f"{view.shares.get('high', 0) + view.shares.get('very_high', 0):.1%} of the area",
             fontsize=12,
         )
-    _heading(figure, title, synthetic)
+    heading(figure, title, synthetic)
     handles = [
         Patch(
             facecolor=colour,
@@ -106,12 +107,12 @@ def before_and_after(
         title_fontsize=11,
     )
     figure.subplots_adjust(left=0.035, right=0.985, top=0.845, bottom=0.11, wspace=0.07)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def class_areas_by_day(path: Path, days: Sequence[DayAreas], *, title: str, synthetic: bool) -> None:
     """Draw the shares of the classes by day, and the rain that stands behind them."""
-    figure = Figure(figsize=(12.5, 7.0), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(12.5, 7.0), dpi=DPI, facecolor="white")
     rain, shares = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2.4])
     when = np.array([np.datetime64(day.day) for day in days])
     fallen = [np.nan if day.rain_mm is None else day.rain_mm for day in days]
@@ -137,9 +138,9 @@ def class_areas_by_day(path: Path, days: Sequence[DayAreas], *, title: str, synt
     for axis in (rain, shares):
         axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*shares.get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False)
-    _heading(figure, title, synthetic)
+    heading(figure, title, synthetic)
     figure.subplots_adjust(left=0.09, right=0.98, top=0.87, bottom=0.15, hspace=0.08)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _draw_map(
@@ -181,12 +182,12 @@ def _draw_map(
     axis.set_ylim(extent[2], extent[3])
     axis.set_xticks([])
     axis.set_yticks([])
-    _scale_bar(axis, extent)
+    scale_bar(axis, extent)
 
 
-def _read(path: Path, resampling: Resampling) -> tuple[npt.NDArray[Any], _Extent, float]:
+def _read(path: Path, resampling: Resampling) -> tuple[npt.NDArray[Any], Extent, float]:
     with rasterio.open(path) as source:
-        step = max(1.0, max(source.shape) / _WIDEST)
+        step = max(1.0, max(source.shape) / WIDEST)
         shape = round(source.height / step), round(source.width / step)
         values = source.read(1, out_shape=shape, resampling=resampling)
         bounds = source.bounds
@@ -194,7 +195,8 @@ def _read(path: Path, resampling: Resampling) -> tuple[npt.NDArray[Any], _Extent
     return values, extent, (bounds.right - bounds.left) / shape[1]
 
 
-def _scale_bar(axis: Axes, extent: _Extent) -> None:
+def scale_bar(axis: Axes, extent: Extent) -> None:
+    """Draw a bar of a round length and an arrow to the north into a map."""
     left, right, bottom, top = extent
     width = right - left
     # The largest of 1, 2, 5 x 10^n metres that spans at most a quarter of the map.
@@ -202,26 +204,29 @@ def _scale_bar(axis: Axes, extent: _Extent) -> None:
     length = next(step * power for step in (5, 2, 1) if step * power <= width / 4)
     x, y = left + 0.04 * width, bottom + 0.035 * (top - bottom)
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
-    axis.plot([x, x + length], [y, y], color="black", linewidth=3.5, solid_capstyle="butt")
+    axis.plot([x, x + length], [y, y], color="black", linewidth=3.5, solid_capstyle="butt",
+              zorder=_ABOVE)  # fmt: skip
     label = f"{length / 1000:g} km"
     axis.annotate(label, (x + length / 2, y), xytext=(0, 6), textcoords="offset points", ha="center",
-                  fontsize=9, bbox=box)  # fmt: skip
+                  fontsize=9, bbox=box, zorder=_ABOVE)  # fmt: skip
     # An annotation's arrow points from its text to its place: the text stands below the tip.
     north, tip = right - 0.05 * width, top - 0.03 * (top - bottom)
     axis.annotate(
         "N", (north, tip), xytext=(north, tip - 0.075 * (top - bottom)), ha="center", fontsize=11, bbox=box,
-        arrowprops={"arrowstyle": "-|>", "color": "black"},
+        arrowprops={"arrowstyle": "-|>", "color": "black"}, zorder=_ABOVE,
     )  # fmt: skip
 
 
-def _heading(figure: Figure, title: str, synthetic: bool) -> None:
+def heading(figure: Figure, title: str, synthetic: bool) -> None:
+    """Write the title above a picture, and what is made up in it."""
     figure.suptitle(f"SYNTHETIC: {title}" if synthetic else title, fontsize=15, fontweight="bold", y=0.975)
     if synthetic:
         warning = "made up from a seed: no real place, weather or landslide"
         figure.text(0.5, 0.925, warning, ha="center", fontsize=10.5, color="#a01515")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, the same bytes each time."""
     FigureCanvasAgg(figure)
     with replacing(path) as temporary:
         # No version of matplotlib in the file: the same layer gives the same picture.

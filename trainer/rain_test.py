@@ -17,6 +17,7 @@ from exporters.layer import SCALE
 from service.bundle import Bundle
 from service.errors import InputError
 from service.manifest import RainTest, VariableSpec
+from trainer.models.base import Fitted
 from trainer.networks.cnn_lstm import CnnLstm
 
 # One stored step: a smaller drop cannot be told from rounding in a published layer.
@@ -43,14 +44,39 @@ def rain_test(
     passes if no sample drops by more than 0.004, one stored step, between neighbouring scales. The mean
     susceptibility by scale is that of the second way.
 
-    A sample's place is a patch (n, C, P, P), or for a model its spatial embedding (n, S). Raises InputError
-    without samples, or for a model whose variables hold no rain.
+    A sample's place is a patch (n, C, P, P), or for a network its spatial embedding (n, S); a bundle with a
+    smaller patch takes the middle of it. `RainTest.responds` tells whether rain matters to it at all. Raises
+    InputError without samples, or for a model whose variables hold no rain.
     """
     variables = model.manifest.variables if isinstance(model, Bundle) else model.inputs.variables
+    return _tested(_predictor(model, patches, embeddings), variables, windows, scales)
+
+
+def rain_test_of(
+    fitted: Fitted,
+    variables: Sequence[VariableSpec],
+    windows: FloatArray,
+    *,
+    patches: FloatArray | None = None,
+    scales: Sequence[float] = SCALES,
+) -> RainTest:
+    """Do the same with any fitted model; `variables` with the ranges of its training part (`whole()`)."""
+
+    def predict(rows: slice, rained: FloatArray) -> npt.NDArray[Any]:
+        return fitted.predict(None if patches is None else np.asarray(patches[rows], np.float32), rained)
+
+    return _tested(predict, variables, windows, scales)
+
+
+def _tested(
+    predict: Callable[[slice, FloatArray], npt.NDArray[Any]],
+    variables: Sequence[VariableSpec],
+    windows: FloatArray,
+    scales: Sequence[float],
+) -> RainTest:
     rain, maximum = rain_variable(variables)
     if len(windows) == 0 or len(scales) < 2:
         raise InputError("the rain test needs at least one sample and two scales")
-    predict = _predictor(model, patches, embeddings)
     ordered = sorted(scales)
     largest, means = 0.0, np.zeros(len(ordered))
     for start in range(0, len(windows), _ROWS_AT_ONCE):
@@ -116,8 +142,8 @@ def _predictor(
     if isinstance(model, Bundle):
         if patches is None:
             raise InputError("the rain test of a bundle needs patches")
-        given = patches
-        return lambda rows, windows: model.whole(np.asarray(given[rows], np.float32), windows)
+        given = centre(patches, model.manifest.patch)
+        return lambda rows, windows: model.whole(np.ascontiguousarray(given[rows], np.float32), windows)
     if (patches is None) == (embeddings is None):
         raise InputError("the rain test of a model needs either patches or spatial embeddings")
     model.eval()
@@ -129,6 +155,14 @@ def _predictor(
             return np.asarray(model.forward_from_embedding(place, torch.from_numpy(windows)).numpy())
 
     return predict
+
+
+def centre(patches: FloatArray, size: int) -> FloatArray:
+    """Return the inner `size` x `size` cells of patches (n, C, P, P), around the same cell."""
+    first = patches.shape[-1] // 2 - size // 2
+    if first < 0:
+        raise InputError(f"patches of {patches.shape[-1]} cells are smaller than the model's {size}")
+    return patches[..., first : first + size, first : first + size]
 
 
 def embed(model: CnnLstm, patches: FloatArray, rows: int = 256) -> FloatArray:

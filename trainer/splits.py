@@ -38,22 +38,26 @@ class Split:
 
 
 def group_samples(
-    samples: Sequence[Sample], *, storm_days: int = 30, place_distance_m: float = 690.0
+    samples: Sequence[Sample],
+    *,
+    storm_days: int = 30,
+    place_distance_m: float = 690.0,
+    by: Sequence[str] = ("place", "storm"),
 ) -> Indices:
     """Return the group of each sample: int64 (n,), numbered from 0.
 
     Groups are the connected components of: the same place, places nearer than `place_distance_m`, the same
-    storm, and a day within `storm_days` of a storm (of the days of its events).
+    storm, and a day within `storm_days` of a storm (of the days of its events). `by` leaves out one of both.
     """
     count = len(samples)
     if count == 0:
         return np.zeros(0, np.int64)
-    edges = [_chain(samples, "place"), _chain(samples, "storm")]
-    if place_distance_m > 0:
+    edges = [_chain(samples, attribute) for attribute in by]
+    if "place" in by and place_distance_m > 0:
         xy = np.array([(sample.x, sample.y) for sample in samples])
         edges.append(cKDTree(xy).query_pairs(place_distance_m, output_type="ndarray").astype(np.int64))
     days = np.array([sample.day.toordinal() for sample in samples], np.int64)
-    for first, last, member in _storm_spans(samples):
+    for first, last, member in _storm_spans(samples) if "storm" in by else ():
         near = np.flatnonzero((days >= first - storm_days) & (days <= last + storm_days))
         edges.append(np.stack([np.full(near.size, member), near], axis=1))
     pairs = np.concatenate(edges)

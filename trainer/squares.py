@@ -1,7 +1,9 @@
 """Labelled squares of ground -> patches of terrain, each made from inside its own square and nothing else.
 
     read_squares(path) -> list[Square]
-    square_patches(squares, dem, grid, names, patch) -> SquarePatches
+    square_patches(squares, dem, grid, names, patch) -> SquarePatches        the labelled ones
+    complete_patches(squares, dem, grid, names, patch) -> CompletePatches    any
+    neighbour_counts(squares), nodata_around(squares, dem, grid)             what leaks: never an input
 
 Squares of May 2023 (Sen12Landslides) were cut around landslides, so where a square lies, whom it borders and
 where its no-data lies gives the label away. What is learned from here is terrain from inside the square: the
@@ -42,6 +44,11 @@ class Square:
     pixels: int  # of 10 m, mapped as landslide
 
     @property
+    def centre(self) -> tuple[float, float]:
+        """The square's centre, metres."""
+        return self.left + SQUARE_M / 2, self.top - SQUARE_M / 2
+
+    @property
     def label(self) -> int | None:
         """1 with more than POSITIVE_PIXELS, 0 with none, None in between."""
         return 1 if self.pixels > POSITIVE_PIXELS else 0 if self.pixels == 0 else None
@@ -57,6 +64,17 @@ class SquarePatches:
     cell: npt.NDArray[np.int64]  # (n, 2) row and column of the patch's cell in the grid
     between: int  # squares with 1 to POSITIVE_PIXELS pixels
     incomplete: int  # squares without a complete patch on this grid
+    ids: tuple[str, ...] = ()  # (n,) of the squares
+
+
+@dataclass(frozen=True)
+class CompletePatches:
+    """Patches of the n squares that have a complete one."""
+
+    rows: npt.NDArray[np.int64]  # (n,) rising, into the squares asked for
+    patches: npt.NDArray[np.float32]  # (n, C, P, P), physical units
+    xy: npt.NDArray[np.float64]  # (n, 2) centres of the squares, metres: for blocks, never an input
+    cell: npt.NDArray[np.int64]  # (n, 2) row and column of the patch's cell in the grid
 
 
 def read_squares(path: Path) -> list[Square]:
@@ -85,40 +103,83 @@ def read_squares(path: Path) -> list[Square]:
 def square_patches(
     squares: Sequence[Square], dem: Path, grid: Grid, names: Sequence[str], patch: int = 23
 ) -> SquarePatches:
-    """Derive the factors `names` (of trainer.terrain.LOCAL_FACTORS) around each square's centre.
+    """Derive the factors `names` (of trainer.terrain.LOCAL_FACTORS) around each labelled square's centre.
 
     The DEM is read for the cells that lie wholly inside the square; the patch is the P x P cells around the
     cell that holds its centre. Raises InputError where no square gives a patch.
     """
-    patches, labels, centres, cells = [], [], [], []
-    between = incomplete = 0
+    labelled = [square for square in squares if square.label is not None]
+    found = complete_patches(labelled, dem, grid, names, patch)
+    return SquarePatches(
+        found.patches,
+        np.array([labelled[row].label for row in found.rows], np.int64),
+        found.xy,
+        found.cell,
+        between=len(squares) - len(labelled),
+        incomplete=len(labelled) - len(found.rows),
+        ids=tuple(labelled[row].id for row in found.rows),
+    )
+
+
+def complete_patches(
+    squares: Sequence[Square], dem: Path, grid: Grid, names: Sequence[str], patch: int = 23
+) -> CompletePatches:
+    """Derive factors as `square_patches` does, for squares with and without a label.
+
+    At 30 m a square of 1.28 km holds 41 or 42 cells a side, and what is derived from neighbours ends one cell
+    before its edge: a patch of 39 fits every square. Raises InputError where no square gives a patch.
+    """
+    rows, patches, centres, cells = [], [], [], []
     with RasterSource("factors.dem", dem, grid, "continuous") as source:
-        for square in squares:
-            if square.label is None:
-                between += 1
-                continue
+        for number, square in enumerate(squares):
             inside = _inside(square, grid)
-            centre = square.left + SQUARE_M / 2, square.top - SQUARE_M / 2
+            centre = square.centre
             row = math.floor((grid.top - centre[1]) / grid.cell_size_m)
             column = math.floor((centre[0] - grid.left) / grid.cell_size_m)
             block = None if inside is None else _patch(source, inside, row, column, grid, names, patch)
-            if block is None:
-                incomplete += 1
-                continue
-            patches.append(block)
-            labels.append(square.label)
-            centres.append(centre)
-            cells.append((row, column))
+            if block is not None:
+                rows.append(number)
+                patches.append(block)
+                centres.append(centre)
+                cells.append((row, column))
     if not patches:
         raise InputError(f"none of {len(squares)} squares has a complete patch on the grid of {dem}")
-    return SquarePatches(
+    return CompletePatches(
+        np.array(rows, np.int64),
         np.stack(patches),
-        np.array(labels, np.int64),
         np.array(centres, np.float64),
         np.array(cells, np.int64),
-        between,
-        incomplete,
     )
+
+
+def neighbour_counts(squares: Sequence[Square]) -> npt.NDArray[np.int64]:
+    """Return how many of the eight squares around each were cut as well: int64 (n,), 0 to 8.
+
+    All squares of a file lie on one lattice of SQUARE_M; a neighbour is there whatever its label.
+    """
+    taken = {(square.left, square.top) for square in squares}
+    steps = [(x * SQUARE_M, y * SQUARE_M) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0)]
+    return np.array(
+        [sum((square.left + x, square.top + y) in taken for x, y in steps) for square in squares], np.int64
+    )
+
+
+def nodata_around(squares: Sequence[Square], dem: Path, grid: Grid) -> npt.NDArray[np.float32]:
+    """Return the share of ground without elevation in the 3 x 3 squares around each: float32 (n,)."""
+    side = round(3 * SQUARE_M / grid.cell_size_m)
+    shares = []
+    with RasterSource("factors.dem", dem, grid, "continuous") as source:
+        for square in squares:
+            row = math.floor((grid.top - square.top - SQUARE_M) / grid.cell_size_m)
+            column = math.floor((square.left - SQUARE_M - grid.left) / grid.cell_size_m)
+            top, bottom = max(row, 0), min(row + side, grid.height)
+            left, right = max(column, 0), min(column + side, grid.width)
+            known = 0
+            if bottom > top and right > left:
+                window = Window(left, top, right - left, bottom - top)
+                known = int(np.isfinite(source.read(window)).sum())
+            shares.append(1 - known / side**2)
+    return np.array(shares, np.float32)
 
 
 def _inside(square: Square, grid: Grid) -> Window | None:

@@ -2,7 +2,7 @@
 
 The story: factors and readings are brought up to date; landslides and storms are divided among training,
 validation and test; dated negatives are drawn on each side by itself; patches and windows are read with the
-service's own code; the network is fitted, tested and exported.
+service's own code; the model is fitted, calibrated, tested and exported.
 """
 
 from __future__ import annotations
@@ -10,119 +10,71 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from threadpoolctl import threadpool_limits
 
-from exporters.layer import ClassScheme
-from service.errors import InputError, SettingsError
-from service.factor_stack import FactorStack
+from exporters.layer import ClassScheme, Odds, store
+from service.errors import InputError
 from service.files import digest_of
-from service.ingest import ingest
-from service.lock import exclusive
-from service.manifest import Manifest, RainTest, Training, VariableName, VariableSpec
-from service.points import point_windows
-from service.readings import Archive
-from service.region import Region, open_region
-from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
+from service.manifest import Manifest, RainTest, Training
 from service.settings import Settings
-from service.workshop import archive_path, lock_path
-from trainer.bundle import export_bundle
-from trainer.divide import Divided, SplitSettings, divide, draw, rain_at_nodes
+from trainer.breaks import breaks_of
+from trainer.bundle import export_fitted
+from trainer.calibration import Calibration, fit_calibration
+from trainer.compare_region import settle, window_rule
+from trainer.dataset import Dataset, FloatArray, Indices, load_dataset
+from trainer.divide import SIDES, Divided, divide, draw, rain_at_nodes
+from trainer.ensemble import fit_ensemble
 from trainer.evaluate import area_under_curve, evaluate
-from trainer.factors import derive
-from trainer.fit import EpochLosses, FitResult, FitSamples, FitSettings, fit, fit_ranges
-from trainer.inventory import InventorySource, read_inventory
-from trainer.networks.cnn_lstm import CnnLstm, Inputs
-from trainer.patches import read_patches
-from trainer.rain_test import rain_test
-from trainer.samples import Kind, Sample, Sampling
+from trainer.folds import Fold
+from trainer.index_sample import sample_index
+from trainer.inventory import read_inventory
+from trainer.inventory_screen import screen
+from trainer.leakage import Leak, check_fold, check_labels
+from trainer.models import recipe_class, recipe_of
+from trainer.models.base import Fitted, Job, Recipe, WholeGraph, predict_rows
+from trainer.prepare import open_inputs
+from trainer.rain_test import rain_test_of
+from trainer.region_dataset import Opened, gather
+from trainer.region_samples import before_window, days_between
+from trainer.samples import Kind, Sample
+from trainer.training_settings import EventRate, RuleOfBreaks, TrainingSettings, read_training
+from trainer.vintage import check_vintage, vintage_words
 
-FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 _log = structlog.get_logger()
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Variable(_Section):
-    """A variable of the window that the model is to learn from; its range comes from the training part."""
-
-    name: VariableName
-    unit: str
-    log: bool = False
-    unlinked: float = 0.0
-
-
-class Synthetic(_Section):
-    """The region is made up: its files are written beside `grid.dem` where they are missing."""
-
-    seed: int
-
-
-class TrainingSettings(_Section):
-    """`[training]` of a region. Defaults of the fit are the paper's."""
-
-    name: str
-    version: str
-    created: datetime  # stated, so that the same weights give the same files
-    data: str  # in words: which events, which dates
-    inventory: InventorySource
-    first_day: date  # of events and of the days that negatives are drawn from
-    last_day: date
-    variables: tuple[Variable, ...] = (Variable(name="rain", unit="mm"),)
-    factors: tuple[str, ...] = ()  # default: every band of the stack
-    sampling: Sampling = Sampling()
-    split: SplitSettings = SplitSettings()
-    breaks: tuple[float, float, float] = (0.2, 0.5, 0.8)
-    notes: tuple[str, ...] = ()  # paragraphs for the model card: what a reader must know of the making
-    seed: int = 0
-    epochs: Annotated[int, Field(ge=1)] = 50
-    batch: Annotated[int, Field(ge=2)] = 32
-    l2: Annotated[float, Field(ge=0)] = 0.01
-    rain_penalty: Annotated[float, Field(ge=0)] = 0.0
-    patch: Annotated[int, Field(ge=22)] = 23
-    synthetic: Synthetic | None = None
-
-
 @dataclass(frozen=True)
 class _Data:
-    """Complete samples of one side, with what the network is given of them."""
+    """The dataset, and which of its rows stand on which side."""
 
-    samples: tuple[Sample, ...]
-    patches: FloatArray  # (n, C, P, P)
-    windows: FloatArray  # (n, N, V)
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        return np.array([sample.label for sample in self.samples], dtype=np.int64)
-
-    def fit_samples(self) -> FitSamples:
-        return FitSamples(self.labels.astype(np.float32), windows=self.windows, patches=self.patches)
+    all: Dataset
+    rows: dict[str, Indices]
+    divided: Divided
+    shortfalls: dict[str, int]
+    digests: dict[str, str]
+    notes: tuple[str, ...]  # of inventory and factors
+    leaks: tuple[Leak, ...]
 
 
-def read_training(settings: Settings) -> TrainingSettings:
-    """Return `[training]` as a typed tree. Raises SettingsError that names each wrong key."""
-    if not settings.training:
-        raise SettingsError(
-            "the settings have no [training] section; config/demo.toml shows one with all its keys"
-        )
-    try:
-        return TrainingSettings.model_validate(settings.training)
-    except ValidationError as error:
-        lines = [f"  training.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise SettingsError("the settings cannot be used:\n" + "\n".join(lines)) from error
+class _Served(Fitted):
+    """A fitted model with its calibration: what the bundle's graphs will say."""
+
+    def __init__(self, fitted: Fitted, calibration: Calibration) -> None:
+        self._fitted, self._calibration = fitted, calibration
+
+    def predict(self, patches: FloatArray | None, windows: FloatArray | None) -> npt.NDArray[np.float64]:
+        return self._calibration.apply(self._fitted.predict(patches, windows))
+
+    def whole(self) -> WholeGraph:
+        return self._fitted.whole()
 
 
 def train(settings: Settings, out: Path, progress: Progress | None = None) -> Manifest:
@@ -132,213 +84,271 @@ def train(settings: Settings, out: Path, progress: Progress | None = None) -> Ma
     whatever factors and feeds raise.
     """
     wanted = read_training(settings)
-    if wanted.synthetic is not None:
-        _make_synthetic(wanted)
-    region = open_region(settings)
-    inventory = read_inventory(wanted.inventory, region.grid.crs, settings.timezone)
-    with exclusive(lock_path(settings), "colluvium train"), ExitStack() as opened:
-        derive(settings, region)
-        archive = opened.enter_context(Archive(archive_path(settings)))
-        stack = opened.enter_context(FactorStack.open(settings.stack_path, region.grid))
-        report = ingest(settings, archive, datetime.now(UTC))
-        if report.failed:
-            raise InputError(
-                f"no training without the feeds {', '.join(report.failed)}; see colluvium ingest"
-            )
-        reservoirs = _reservoirs(settings, region, stack)
-        events = [event for event in inventory.events if wanted.first_day <= event.day <= wanted.last_day]
-        divided = divide(events, region.grid, wanted.split, wanted.sampling)
-        days = [
-            wanted.first_day + timedelta(days=n) for n in range((wanted.last_day - wanted.first_day).days + 1)
+    recipe = recipe_for(wanted)
+    work = settings.data_dir / "training" / wanted.name
+    # One thread for sums: how they are grouped would depend on the machine's cores.
+    with open_inputs(settings, wanted, "colluvium train") as opened, threadpool_limits(1):
+        data = _gather(opened, wanted, work)
+        # A fit that was killed goes on where only the same would be fitted.
+        sides = {side: rows.tolist() for side, rows in data.rows.items()}
+        same = digest_of(data.all.digest, sides, recipe.name, recipe.model_dump(mode="json"), wanted.seed)
+        shelf = work / "unfinished" / same[:16]
+        train_rows, held = data.rows["train"], data.rows["validation"]
+        job = Job(
+            seed=wanted.seed, checkpoint=shelf, progress=progress, mixed_precision=wanted.mixed_precision
+        )
+        fitted, *members = fit_ensemble(recipe, data.all, train_rows, held, job, wanted.members)
+        label = data.all.label[held]
+        calibrations = [
+            fit_calibration(wanted.calibration, predict_rows(one, data.all, held), label)
+            for one in (fitted, *members)
         ]
-        rain = rain_at_nodes(settings, region, archive, days[0] - timedelta(days=60), days[-1])
-        drawn = draw(divided, events, days, region, rain, wanted.sampling, wanted.split, wanted.patch)
-        names = wanted.factors or tuple(band.name for band in stack.bands)
-        bands = [stack.bands[number - 1] for number in stack.index(names)]
-        variables = [VariableSpec(**item.model_dump(), minimum=0, maximum=1) for item in wanted.variables]
-        parts = {
-            side: _read(settings, region, archive, stack, reservoirs, names, variables, samples, wanted)
-            for side, samples in drawn.sides.items()
-        }
-        stack_digest = stack.digest
-    factors, ranged = fit_ranges(bands, variables, parts["train"].patches, parts["train"].windows)
-    inputs = Inputs(factors, ranged, patch=wanted.patch, window_days=wanted.sampling.window_days)
-    model = CnnLstm(inputs, seed=wanted.seed)
-    fitted = _fit(model, parts, wanted, progress)
-    test = parts["test"]
-    tried = _join(parts["validation"], test)
-    tested = rain_test(model, tried.windows, patches=tried.patches)
-    predicted = _predict(model, test)
-    metrics = _metrics(test, predicted, wanted.seed, settings)
-    counts = {side: len(part.samples) for side, part in parts.items()}
-    positives = {side: int(part.labels.sum()) for side, part in parts.items()}
-    everyone = [sample for part in parts.values() for sample in part.samples]
-    by_kind = {kind.value: sum(sample.kind is kind for sample in everyone) for kind in Kind}
-    training = Training(
+        served = _Served(fitted, calibrations[0])
+        classes, break_words = _breaks(opened, wanted, data, served)
+    tested = _rain_test(served, data)
+    training = _training(settings, wanted, recipe, data, served)
+    fresh = out.with_name(f".{uuid4().hex[:12]}.part")
+    manifest = export_fitted(
+        fitted,
+        fresh,
+        members=members,
+        title=recipe.title,
+        name=wanted.name,
+        version=wanted.version,
+        created=wanted.created,
+        classes=classes,
+        training=training,
+        rain_test=tested,
+        lag_days=wanted.sampling.lag_days,
+        forcing_cell=settings.grid.forcing_cell,
+        notes=[*_notes(training, fitted, recipe, data), *break_words, *_rate_words(wanted), *wanted.notes],
+        report={"training.json": _report(fitted, data)},
+        calibration=calibrations[0],
+        member_calibrations=calibrations[1:],
+        odds=odds_of(
+            wanted.event_rate, recipe, calibrations[0], data.all.label[train_rows], data.all.label[held]
+        ),
+    )
+    if out.exists():
+        shutil.rmtree(out)
+    fresh.rename(out)
+    shutil.rmtree(work / "unfinished", ignore_errors=True)
+    return manifest
+
+
+def recipe_for(wanted: TrainingSettings) -> Recipe:
+    """Return the model that `[training]` names. Raises SettingsError for a wrong name or hyperparameter."""
+    fields = recipe_class(wanted.model).model_fields
+    # The short keys are of networks; a forest has no epochs to be told.
+    short = {name: value for name, value in wanted.short.items() if name in fields}
+    return recipe_of(wanted.model, {**short, **wanted.hyperparameters})
+
+
+def _gather(opened: Opened, wanted: TrainingSettings, work: Path) -> _Data:
+    """Divide landslides, draw negatives on each side, and read patches and windows into one dataset."""
+    settings, region, stack = opened.settings, opened.region, opened.stack
+    inventory = read_inventory(wanted.inventory, region.grid.crs, settings.timezone)
+    screened = screen(inventory, region.grid, region.mask_path)
+    events = [event for event in screened.events if wanted.first_day <= event.day <= wanted.last_day]
+    if not events:
+        raise InputError(
+            f"{inventory.path}: none of {len(screened.events)} landslides on the grid lies between "
+            f"{wanted.first_day} and {wanted.last_day}; see training.first_day and last_day"
+        )
+    divided = divide(events, region.grid, wanted.split, wanted.sampling)
+    days = days_between(wanted.first_day, wanted.last_day)
+    rain = rain_at_nodes(settings, region, opened.archive, days[0] - before_window(wanted.sampling), days[-1])
+    drawn = draw(divided, events, days, region, rain, wanted.sampling, wanted.split, wanted.patch)
+    names = wanted.factors or tuple(band.name for band in stack.bands)
+    side_of = {sample: side for side, samples in drawn.sides.items() for sample in samples}
+    fresh = work / ".dataset.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    drawn_samples = list(side_of)
+    gather(opened, drawn_samples, names, window_rule(wanted), fresh, truth=_truth(wanted, drawn_samples))
+    settle(fresh, work / "dataset")
+    data = load_dataset(work / "dataset")
+    rows = {
+        side: np.array([n for n, sample in enumerate(data.samples) if side_of[sample] == side], np.int64)
+        for side in SIDES
+    }
+    bands = [stack.bands[number - 1] for number in stack.index(names)]
+    notes = list(vintage_words(check_vintage(bands, [event.day for event in events])))
+    if screened.problems:
+        first = "; ".join(problem.words for problem in screened.problems[:3])
+        notes.append(f"{len(screened.problems)} rows of the inventory were left out, such as {first}.")
+    digests = {"inventory": inventory.digest, "factors": stack.digest, "dataset": data.digest}
+    return _Data(data, rows, divided, drawn.shortfalls, digests, tuple(notes), _leaks(data, rows))
+
+
+def _leaks(data: Dataset, rows: dict[str, Indices]) -> tuple[Leak, ...]:
+    """Return what speaks against believing the held-out figures, and log it.
+
+    Raises InputError for a side without samples of both labels.
+    """
+    for side in SIDES:
+        slid = int(data.label[rows[side]].sum())
+        if slid in (0, len(rows[side])):
+            raise InputError(
+                f"the {side} part holds {slid} landslides among {len(rows[side])} samples, and both labels "
+                "are needed: change training.split.shares, or ask for more negatives in training.sampling"
+            )
+    nothing = np.zeros(0, np.int64)
+    fold = Fold("the split", rows["train"], rows["validation"], rows["test"], nothing)
+    found = (*check_fold(fold, data), *check_labels(data, fold.train))
+    for leak in found:
+        _log.warning("a figure may be too good", check=leak.check, finding=leak.finding)
+    return found
+
+
+def _truth(wanted: TrainingSettings, samples: Sequence[Sample]) -> npt.NDArray[np.float64] | None:
+    """Return the true probability of failure of each sample where the region is made up, None elsewhere."""
+    if wanted.synthetic is None or wanted.synthetic.manner != "demo":
+        return None
+    from trainer.synthetic.region import make_region
+
+    xy = np.array([(sample.x, sample.y) for sample in samples])
+    region = make_region(wanted.synthetic.seed)
+    return region.probability(xy[:, 0], xy[:, 1], [sample.day for sample in samples])
+
+
+def _breaks(
+    opened: Opened, wanted: TrainingSettings, data: _Data, served: Fitted
+) -> tuple[ClassScheme, tuple[str, ...]]:
+    """Return the class breaks as stated, or by their rule on a seeded sample of cells over years."""
+    if not isinstance(wanted.breaks, RuleOfBreaks):
+        return ClassScheme(breaks=wanted.breaks), ()
+    sampled = sample_index(
+        opened,
+        served.predict,
+        [factor.name for factor in data.all.factors],
+        window_rule(wanted),
+        wanted.breaks.first_day or wanted.first_day,
+        wanted.breaks.last_day or wanted.last_day,
+        cells=wanted.breaks.cells,
+        seed=wanted.seed,
+    )
+    held = data.rows["validation"]
+    calm = held[data.all.label[held] == 0]
+    found = breaks_of(wanted.breaks.by, sampled.codes, store(predict_rows(served, data.all, calm)))
+    return found.classes, (f"Class breaks: {found.words}; from {sampled.words}. They are fixed.",)
+
+
+def _rain_test(served: Fitted, data: _Data) -> RainTest:
+    """Test the model as it is served on the samples that it was not fitted on."""
+    if data.all.windows is None:
+        raise InputError("a model that is to be served needs windows; give training.variables")
+    rows = np.concatenate([data.rows["validation"], data.rows["test"]])
+    patches = None if data.all.patches is None else np.array(data.all.patches[rows], np.float32)
+    windows = np.array(data.all.windows[rows], np.float32)
+    return rain_test_of(served, served.whole().variables, windows, patches=patches)
+
+
+def _training(
+    settings: Settings, wanted: TrainingSettings, recipe: Recipe, data: _Data, served: Fitted
+) -> Training:
+    label = data.all.label
+    counts = {side: len(rows) for side, rows in data.rows.items()}
+    used = np.concatenate([data.rows[side] for side in SIDES])
+    positives = int(label[used].sum())
+    by_kind = {kind.value: sum(data.all.samples[row].kind is kind for row in used.tolist()) for kind in Kind}
+    return Training(
         region=settings.region.id,
         data=f"{wanted.data}; {wanted.first_day} to {wanted.last_day}",
         synthetic=settings.region.synthetic,
-        samples={**counts, **by_kind},
-        events=sum(positives.values()),
-        sampling_ratio=round((len(everyone) - sum(positives.values())) / max(1, sum(positives.values())), 3),
-        split=divided.words,
+        samples={**counts, **{kind: count for kind, count in by_kind.items() if count}},
+        events=positives,
+        sampling_ratio=round((len(used) - positives) / max(1, positives), 3),
+        split=data.divided.words,
         seed=wanted.seed,
-        metrics=metrics,
-        digests={
-            "inventory": inventory.digest,
-            "factors": stack_digest,
-            "windows": digest_of(*(part.windows.tobytes().hex() for part in parts.values())),
-        },
-    )
-    return _export(model, out, settings, wanted, training, tested, fitted, divided, drawn.shortfalls)
-
-
-def _make_synthetic(wanted: TrainingSettings) -> None:
-    from trainer.synthetic.region import make_region, write_region
-
-    folder = wanted.inventory.path.parent
-    if not wanted.inventory.path.exists() and wanted.synthetic is not None:
-        _log.info("making the synthetic region", folder=str(folder), seed=wanted.synthetic.seed)
-        write_region(make_region(wanted.synthetic.seed), folder, landslides=True)
-
-
-def _reservoirs(settings: Settings, region: Region, stack: FactorStack) -> Reservoirs | None:
-    if settings.reservoirs is None:
-        return None
-    known = any(band.name == "elevation" for band in stack.bands)
-    return open_reservoirs(settings.reservoirs, region, lowest_in_stack(stack, region) if known else None)
-
-
-def _read(
-    settings: Settings,
-    region: Region,
-    archive: Archive,
-    stack: FactorStack,
-    reservoirs: Reservoirs | None,
-    names: Sequence[str],
-    variables: Sequence[VariableSpec],
-    samples: Sequence[Sample],
-    wanted: TrainingSettings,
-) -> _Data:
-    xy = np.array([(sample.x, sample.y) for sample in samples], dtype=np.float64)
-    patches = read_patches(stack, names, xy, wanted.patch)
-    found = point_windows(
-        settings, region, archive, variables, xy, [sample.day for sample in samples],
-        window_days=wanted.sampling.window_days, lag_days=wanted.sampling.lag_days, reservoirs=reservoirs,
-    )  # fmt: skip
-    whole = np.isfinite(patches).all(axis=(1, 2, 3)) & np.isfinite(found.windows).all(axis=(1, 2))
-    kept = np.flatnonzero(whole).tolist()
-    return _Data(tuple(samples[index] for index in kept), patches[kept], found.windows[kept])
-
-
-def _fit(
-    model: CnnLstm, parts: dict[str, _Data], wanted: TrainingSettings, progress: Progress | None
-) -> FitResult:
-    def tell(losses: EpochLosses) -> None:
-        _log.info("epoch", epoch=losses.epoch, train=losses.train, validation=losses.validation)
-        if progress is not None:
-            progress(losses.epoch, wanted.epochs)
-
-    rules = FitSettings(
-        epochs=wanted.epochs, batch=wanted.batch, l2=wanted.l2, rain_penalty=wanted.rain_penalty,
-        seed=wanted.seed,
-    )  # fmt: skip
-    return fit(model, parts["train"].fit_samples(), parts["validation"].fit_samples(), rules, progress=tell)
-
-
-def _join(one: _Data, other: _Data) -> _Data:
-    return _Data(
-        one.samples + other.samples,
-        np.concatenate([one.patches, other.patches]),
-        np.concatenate([one.windows, other.windows]),
+        metrics=_metrics(wanted, data, predict_rows(served, data.all, data.rows["test"])),
+        digests=data.digests,
+        assumed=tuple(f"{name}: {why}" for name, why in recipe.assumed.items()),
     )
 
 
-def _predict(model: CnnLstm, data: _Data) -> npt.NDArray[np.float64]:
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(data.patches[start : start + 256]),
-                  torch.from_numpy(data.windows[start : start + 256])).numpy()
-            for start in range(0, len(data.samples), 256)
-        ]  # fmt: skip
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _metrics(
-    test: _Data, predicted: npt.NDArray[np.float64], seed: int, settings: Settings
-) -> dict[str, float]:
+def _metrics(wanted: TrainingSettings, data: _Data, predicted: npt.NDArray[np.float64]) -> dict[str, float]:
     """Return held-out metrics; the AUC also against each half of the negatives, and the best reachable."""
-    metrics = evaluate(test.labels, predicted, seed=seed).metrics()
-    kinds = np.array([sample.kind for sample in test.samples])
+    rows = data.rows["test"]
+    label = data.all.label[rows]
+    metrics = evaluate(label, predicted, seed=wanted.seed).metrics()
+    kinds = np.array([data.all.samples[row].kind for row in rows.tolist()])
     spatial = np.isin(kinds, [Kind.EVENT, Kind.SPATIAL])
     temporal = ~np.isin(kinds, [Kind.SPATIAL, Kind.BOTH])
     scores = {"": predicted}
-    wanted = read_training(settings)
-    if wanted.synthetic is not None:
-        from trainer.synthetic.region import make_region
-
-        xy = np.array([(sample.x, sample.y) for sample in test.samples])
-        days = [sample.day for sample in test.samples]
-        scores["best_reachable_"] = make_region(wanted.synthetic.seed).probability(xy[:, 0], xy[:, 1], days)
+    if data.all.truth is not None:
+        scores["best_reachable_"] = np.asarray(data.all.truth)[rows]
     for prefix, score in scores.items():
         for name, chosen in (("auc", kinds == kinds), ("auc_elsewhere_same_day", spatial),
                              ("auc_same_place_other_day", temporal)):  # fmt: skip
-            value = area_under_curve(test.labels[chosen], score[chosen])
+            value = area_under_curve(label[chosen], score[chosen])
             if np.isfinite(value):
                 metrics[f"{prefix}{name}"] = float(value)
     return metrics
 
 
-def _export(
-    model: CnnLstm,
-    out: Path,
-    settings: Settings,
-    wanted: TrainingSettings,
-    training: Training,
-    tested: RainTest,
-    fitted: FitResult,
-    divided: Divided,
-    shortfalls: dict[str, int],
-) -> Manifest:
-    report = {
-        "losses": [asdict(losses) for losses in fitted.history],
-        "best_epoch": fitted.best_epoch,
-        "left_out_events": divided.left_out,
-        "negatives_not_found": shortfalls,
-    }
-    notes = [
-        f"The epoch of the least validation loss was {fitted.best_epoch} of {wanted.epochs}. "
-        f"{divided.left_out} landslides were left out because their place and their storm belong to "
-        "different sides of the split.",
+def odds_of(
+    rate: EventRate | None,
+    recipe: Recipe,
+    calibration: Calibration,
+    training: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.int64],
+) -> Odds | None:
+    """Return the correction to a stated event rate, from the labels of both parts; None without a rate.
+
+    The index holds at the share of landslides that made it: among the validation samples where those
+    calibrated it, otherwise among the training samples, which is a half where weights balanced them.
+    """
+    if rate is None:
+        return None
+    if calibration.method != "none":
+        share = float(validation.mean())
+    elif getattr(recipe, "class_weight", "none") == "balanced":
+        share = 0.5
+    else:
+        share = float(training.mean())
+    return Odds(event_rate=rate.rate, per=rate.per, positives_share=share)
+
+
+def _rate_words(wanted: TrainingSettings) -> list[str]:
+    rate = wanted.event_rate
+    return [] if rate is None else [f"The event rate of {rate.rate:g} per {rate.per} is from: {rate.source}."]
+
+
+def _notes(training: Training, fitted: Fitted, recipe: Recipe, data: _Data) -> list[str]:
+    left_out = (
+        f"{data.divided.left_out} landslides were left out because their place and their storm belong to "
+        "different sides of the split."
+    )
+    notes = [left_out]
+    if fitted.best_epoch is not None:
+        best, epochs = fitted.best_epoch, len(fitted.history)
+        notes = [f"The epoch of the least validation loss was {best} of {epochs}. {left_out}"]
+    if fitted.chosen:
+        chosen = ", ".join(f"{name} {value}" for name, value in fitted.chosen.items())
+        notes.append(f"{recipe.title}: validation samples chose {chosen}.")
+    notes.append(
         "The same settings give the same files on the same machine and packages; another processor may "
-        "group its sums otherwise and differ in the last digits of the weights.",
-    ]
+        "group its sums otherwise and differ in the last digits of the weights."
+    )
     if training.synthetic and "best_reachable_auc" in training.metrics:
         notes.append(
             "Metrics named best_reachable are those of the true probability from which the landslides were "
             "drawn: no model can do better than that on these samples, but by luck."
         )
-    notes += wanted.notes
-    fresh = out.with_name(f".{uuid4().hex[:12]}.part")
-    manifest = export_bundle(
-        model,
-        fresh,
-        name=wanted.name,
-        version=wanted.version,
-        created=wanted.created,
-        classes=ClassScheme(breaks=wanted.breaks),
-        training=training,
-        rain_test=tested,
-        lag_days=wanted.sampling.lag_days,
-        forcing_cell=settings.grid.forcing_cell,
-        notes=notes,
-        report={"training.json": (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()},
-    )
-    if out.exists():
-        shutil.rmtree(out)
-    fresh.rename(out)
-    return manifest
+    notes += [f"Leak check, {leak.severity}: {leak.check}: {leak.finding}." for leak in data.leaks]
+    return [*notes, *data.notes]
+
+
+def _report(fitted: Fitted, data: _Data) -> bytes:
+    told = {
+        "losses": [asdict(epoch) for epoch in fitted.history],
+        "best_epoch": fitted.best_epoch,
+        "chosen": fitted.chosen,
+        "left_out_events": data.divided.left_out,
+        "negatives_not_found": data.shortfalls,
+        "leaks": [asdict(leak) for leak in data.leaks],
+    }
+    return (json.dumps(told, indent=2, sort_keys=True) + "\n").encode()
 
 
 __all__ = ["TrainingSettings", "read_training", "train"]

@@ -142,6 +142,8 @@ POINT: dict[str, Any] = {
         "breaks": [0.2, 0.4, 0.6],
     },
     "value": {"susceptibility": 0.412, "class": "high", "unknown": None},
+    "uncertainty": {"spread": 0.048, "members": 4, "factors_outside": False, "window_outside": False},
+    "probability": None,
     "past": {
         "days": ["2026-03-29", "2026-03-30", "2026-03-31"],
         "susceptibility": [None, 0.38, 0.412],

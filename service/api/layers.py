@@ -13,6 +13,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from exporters.companions import PROBABILITY, UNCERTAINTY, companions_of
 from exporters.layer import Layer, LayerStatus
 from exporters.picture import class_picture, susceptibility_picture
 from exporters.stac import Entry, collection_text, layer_item
@@ -38,8 +39,14 @@ FILES = {
     "areas.gpkg": "application/geopackage+sqlite3",
     "item.json": "application/geo+json",
 }
+# What some models give and others do not.
+_COMPANIONS = {UNCERTAINTY: _COG, PROBABILITY: _COG}
+_LACKING = {
+    UNCERTAINTY: "its model has no ensemble",
+    PROBABILITY: "its model states no event rate, and an index is no probability",
+}
 _CSV = "areas.csv"  # made from the ledger, so that it stays when files go
-_NAMES = (*FILES, _CSV)
+_NAMES = (*FILES, *_COMPANIONS, _CSV)
 _GEOJSON = "application/geo+json"
 # The ledger is read in spans of days: it may hold years, and a page wants a few hundred layers.
 _SPAN = timedelta(days=100)
@@ -47,7 +54,10 @@ _FARTHEST = timedelta(days=100)  # no lead is longer
 
 FileName = Annotated[
     str,
-    PathParameter(description=f"one of {', '.join(_NAMES)}", json_schema_extra={"enum": list(_NAMES)}),
+    PathParameter(
+        description=f"one of {', '.join(_NAMES)}; {' and '.join(_COMPANIONS)} where the model gives them",
+        json_schema_extra={"enum": list(_NAMES)},
+    ),
 ]
 _AS_FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "the file", "content": {kind: {} for kind in (*FILES.values(), "text/csv")}},
@@ -203,10 +213,11 @@ def _file(site: Site, request: Request, identity: str, name: str) -> Response:
         return made_answer(
             request, areas_csv(layer).encode(), "text/csv; charset=utf-8", caching=caching, filename=filename
         )
+    if name in _COMPANIONS and name not in companions_of(layer):
+        raise HTTPException(404, f"{layer.id} has no {name}: {_LACKING[name]}")
     path = site.file(layer, name)
-    return cached(
-        request, etag, caching, lambda: FileResponse(path, media_type=FILES[name], filename=filename)
-    )
+    kind = FILES[name] if name in FILES else _COMPANIONS[name]
+    return cached(request, etag, caching, lambda: FileResponse(path, media_type=kind, filename=filename))
 
 
 def _by_day(ledger: Ledger, since: date | None, until: date) -> Iterator[tuple[date, list[Layer]]]:
@@ -236,7 +247,8 @@ def _links(site: Site, layer: Layer, address: str) -> dict[str, str]:
     links["csv"] = f"{place}/{_CSV}"
     if site.has_files(layer):
         links["tilejson"] = f"{place}/tilejson.json"
-        links |= {name.split(".")[0]: f"{place}/{name}" for name in FILES if name != "item.json"}
+        names = [name for name in (*FILES, *companions_of(layer)) if name != "item.json"]
+        links |= {name.split(".")[0]: f"{place}/{name}" for name in names}
     return links
 
 

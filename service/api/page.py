@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from exporters.cog import INDEX_NOTE
+from exporters.companions import companions_of
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, Layer, ZoneArea
 from service.settings import Settings
 from service.status import StatusReport
@@ -35,7 +36,7 @@ def plain_body(settings: Settings, report: StatusReport) -> str:
             _key(),
             _areas(layer),
             f"<p>{escape(INDEX_NOTE)} Cells without colour are unknown, which is not low.</p>",
-            _links(),
+            _links(layer),
         ]
     parts.append(_feeds(report))
     parts += [f"<p><small>{escape(line)}</small></p>" for line in _credits(settings)]
@@ -102,8 +103,15 @@ def _row(areas: Sequence[ZoneArea]) -> str:
     return f"<tr><td>{escape(areas[0].name)}</td>{cells}<td>{unknown:.2f}</td><td>{growth}</td></tr>"
 
 
-def _links() -> str:
-    names = ("susceptibility.tif", "class.tif", "provenance.tif", "areas.gpkg", "item.json")
+def _links(layer: Layer) -> str:
+    names = (
+        "susceptibility.tif",
+        "class.tif",
+        "provenance.tif",
+        *companions_of(layer),
+        "areas.gpkg",
+        "item.json",
+    )
     links = ", ".join(f"<a href='latest/{name}'>{name}</a>" for name in names)
     return f"<p>Download: {links}. <a href='metrics'>Metrics</a>, <a href='status'>status</a>.</p>"
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from exporters.cog import INDEX_NOTE, SUSCEPTIBILITY
 from exporters.layer import NODATA, Layer
+from service.api.companions import probability_at, uncertainty_at
 from service.api.making import Making, Record, open_making, read_record, window_of
 from service.api.models import Told
 from service.api.numbers import decoded, label_of, rounded
@@ -81,6 +82,8 @@ def look_at(site: Site, past: PastReader, lon: float, lat: float, layer: Layer, 
             value=Value(
                 susceptibility=decoded(stored), label=label_of(stored, layer.classes.breaks), unknown=unknown
             ),
+            uncertainty=uncertainty_at(site, layer, cell),
+            probability=probability_at(site, layer, cell),
             past=_past(layer, record.earlier, values, days),
             rank=_rank(layer, record.earlier, values, days),
             window=_saidwindow_of(site, making, window)

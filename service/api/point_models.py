@@ -77,6 +77,23 @@ class Value(Answer):
     )
 
 
+class UncertaintySaid(Answer):
+    """How sure the model is of itself here, and whether it was trained on anything like it."""
+
+    spread: float = Field(description="standard deviation of susceptibility over the ensemble")
+    members: int = Field(description="models beside the main one")
+    factors_outside: bool = Field(description="a factor of the cell is beyond the training ranges")
+    window_outside: bool = Field(description="rain or levels around the cell are beyond them")
+
+
+class ProbabilitySaid(Answer):
+    """The probability of a landslide, as far as the stated event rate holds."""
+
+    value: float
+    per: str = Field(description="of what, such as `cell and day`")
+    event_rate: float = Field(description="the rate that the probability rests on")
+
+
 class Past(Answer):
     """The same cell in the layers shown for earlier days; null without one, or where it was unknown."""
 
@@ -173,6 +190,12 @@ class PointAnswer(Answer):
     where: Where
     layer: LayerSaid
     value: Value
+    uncertainty: UncertaintySaid | None = Field(
+        description="null where the model has no ensemble, or the value is unknown"
+    )
+    probability: ProbabilitySaid | None = Field(
+        description="null where the model states no event rate, or the value is unknown"
+    )
     past: Past
     rank: Rank | None
     window: Window | None

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -23,6 +23,9 @@ from service.proof import random_factors, random_window
 from tests.fix_bundle import ToyNetwork, write_toy_bundle
 
 TOY = ToyNetwork()
+_PASSED = {
+    "passed": True, "largest_drop": 0.0, "scales": [0, 3], "mean_susceptibility": [0.1, 0.2], "samples": 1,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,13 @@ def test_a_manifest_that_is_not_json_is_refused(bundle: Path) -> None:
         ({"surprise": 1}, r"surprise: Extra inputs"),
         ({"schema_version": 0}, r"schema_version"),
         ({"may_warn": True}, r"may_warn = true needs a rain test"),
+        (
+            {"may_warn": True, "ignores": ["window"], "rain_test": _PASSED},
+            r"may_warn = true for a model that ignores the window",
+        ),
+        ({"ignores": ["weather"]}, r"ignores"),
+        ({"members": 2}, r"with 2 members needs members/1/spatial\.onnx"),
+        ({"odds": {"event_rate": 0, "per": "cell", "positives_share": 0.5}}, r"odds\.event_rate"),
         ({"files": {"../whole.onnx": "0"}}, r"lies outside the bundle"),
         ({"files": {"whole.onnx": "0"}}, r"needs spatial\.onnx"),
     ],
@@ -222,8 +232,40 @@ def test_a_bundle_of_the_whole_network_alone_loads_and_has_no_head(tmp_path: Pat
     assert loaded.whole(patches, window).shape == (1,)
     with pytest.raises(BundleError, match=r"kind 'whole' and has no temporal\.onnx"):
         loaded.temporal(window)
-    found = verify(folder)
-    assert (found.samples, found.largest_difference, found.passed) == (0, None, True)
+    found = verify(folder, samples=200)
+    assert (found.samples, found.largest_difference, found.passed) == (200, None, True)
+    assert found.batch_difference is not None
+    assert found.batch_difference <= 1e-6
+    assert "from 0 to 1" in found.checked
+
+
+@pytest.mark.parametrize("kind", ["factored", "whole"])
+def test_a_graph_that_uses_what_it_is_said_to_ignore_is_refused(
+    kind: Literal["factored", "whole"], tmp_path: Path
+) -> None:
+    folder = write_toy_bundle(tmp_path / "toy", kind=kind)
+    rewrite(folder, lambda values: values.update(ignores=["window"]))
+    with pytest.raises(BundleError, match=r"whole\.onnx changes by .* with an input that it ignores"):
+        Bundle.load(folder)
+    found = verify(folder, samples=50)
+    assert not found.passed
+    assert found.ignored_difference is not None
+    assert found.ignored_difference > 1e-4
+
+
+def test_a_whole_network_that_gives_no_susceptibility_is_refused(tmp_path: Path) -> None:
+    folder = write_toy_bundle(tmp_path / "toy", kind="whole")
+
+    def spoil(model: onnx.ModelProto) -> None:
+        last = model.graph.node[-1]
+        model.graph.node[-1].output[0] = "index"
+        model.graph.node.append(helper.make_node("Mul", ["index", "twice"], ["susceptibility"]))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(7), "twice"))
+        assert last.op_type == "Squeeze"
+
+    edit(folder, "whole.onnx", spoil)
+    with pytest.raises(BundleError, match=r"gives what is no susceptibility: it leaves 0 to 1"):
+        Bundle.load(folder)
 
 
 def test_windows_give_the_same_embedding_by_one_thread_and_by_three(pristine: Path) -> None:

@@ -16,8 +16,9 @@ from service.manifest import FactorSpec, VariableSpec
 from service.region import corner_weights
 from service.runtime import make_session
 from tests.trainer.fix_network import FACTORS, VARIABLES, patches_of, tile, trained_like, windows
-from trainer.networks.cnn_lstm import CnnLstm, Inputs, MaskedLstm, on_threads
+from trainer.networks.cnn_lstm import CnnLstm, Inputs, on_threads
 from trainer.networks.factored import head_graph, head_u8_graph, spatial_graph, temporal_graph
+from trainer.networks.masked_lstm import MaskedLstm
 
 K = 4
 
@@ -129,6 +130,55 @@ def test_the_masked_loop_without_dropout_is_a_plain_lstm() -> None:
     plain.load_state_dict(lstm.state_dict())
     sequence = torch.randn(5, 12, 3)
     torch.testing.assert_close(lstm.train()(sequence), plain(sequence)[0])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_the_gradients_of_the_masked_lstm_are_those_of_its_steps_one_by_one(dropout: float) -> None:
+    torch.manual_seed(0)
+    lstm = MaskedLstm(3, 5, dropout).double().train()
+    sequence = torch.randn(4, 7, 3, dtype=torch.float64, requires_grad=True)
+    towards = torch.randn(4, 7, 5, dtype=torch.float64)
+    given = (sequence, *lstm.parameters())
+    torch.manual_seed(1)
+    states = lstm(sequence)
+    torch.manual_seed(1)
+    mask = nn.functional.dropout(torch.ones(4, 5, dtype=torch.float64), dropout)
+    enters, returns, bias, other = (lstm.get_parameter(name) for name, _ in lstm.named_parameters())
+    hidden = cell = torch.zeros(4, 5, dtype=torch.float64)
+    expected = []
+    for step in range(7):
+        gates = sequence[:, step] @ enters.t() + (hidden * mask) @ returns.t() + bias + other
+        enter, forget, candidate, leave = gates.chunk(4, dim=1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
+        hidden = torch.sigmoid(leave) * torch.tanh(cell)
+        expected.append(hidden)
+    stacked = torch.stack(expected, dim=1)
+    torch.testing.assert_close(states, stacked)
+    found = torch.autograd.grad((states * towards).sum(), given)
+    wanted = torch.autograd.grad((stacked * towards).sum(), given)
+    for one, another in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, another)
+
+
+def test_in_mixed_precision_the_lstm_stays_in_float32() -> None:
+    torch.manual_seed(0)
+    lstm, sequence = MaskedLstm(3, 8, 0.0).train(), torch.randn(2, 30, 3)
+    expected = lstm(sequence)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = lstm(sequence)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+def test_rows_that_no_pooling_window_reaches_do_not_count_in_training_either() -> None:
+    model = trained_like(29).train()
+    patches = patches_of(tile(29, 32), 29)
+    changed = patches.copy()
+    changed[:, :, 22:], changed[:, :, :, 22:] = 0, 0  # codes and values that would scale to something else
+    found, expected = (model.embed(torch.from_numpy(values)) for values in (changed, patches))
+    assert torch.equal(found, expected)
+    changed[:, :, 21] = 0
+    assert not torch.equal(model.embed(torch.from_numpy(changed)), expected)
 
 
 def test_recurrent_dropout_uses_one_mask_for_each_sequence_and_acts_in_training_alone() -> None:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from service.errors import InputError
+import trainer.fit as loop
+from service.errors import InputError, SettingsError
 from service.manifest import FactorSpec, VariableSpec
 from tests.trainer.fix_network import FACTORS, VARIABLES, patches_of, tile, windows
-from trainer.fit import EpochLosses, FitSamples, FitSettings, fit, fit_ranges, validation_loss
+from trainer.fit import DivergedError, EpochLosses, FitSamples, FitSettings, fit, fit_ranges, validation_loss
+from trainer.fit_optimiser import OptimiserName, rate_share
 from trainer.networks.cnn_lstm import CnnLstm, Inputs
 from trainer.rain_test import embed, rain_test
 
@@ -160,6 +163,147 @@ def test_memory_mapped_patches_train_as_those_in_memory(tmp_path: Path) -> None:
     fit(first, train, samples(8, 1), QUICK)
     fit(second, mapped, samples(8, 1), QUICK)
     assert not moved(weights(first), second)
+
+
+def test_rows_of_one_file_train_as_arrays_of_their_own() -> None:
+    both = samples(32)
+    assert both.patches is not None
+    assert both.windows is not None
+    rows = np.random.default_rng(0).permutation(32)
+    train, held = rows[:24], rows[24:]
+
+    def part(chosen: np.ndarray) -> FitSamples:
+        return replace(both, labels=both.labels[chosen], rows=chosen)
+
+    def copied(chosen: np.ndarray) -> FitSamples:
+        return FitSamples(both.labels[chosen], both.windows[chosen], both.patches[chosen])  # type: ignore[index]
+
+    first, second, frozen = network(), network(), network()
+    result = fit(first, part(train), part(held), QUICK)
+    assert fit(second, copied(train), copied(held), QUICK) == result
+    assert not moved(weights(first), second)
+    still = replace(QUICK, frozen=("spatial",))
+    fit(frozen, part(train), part(held), still)
+    other = network()
+    fit(other, copied(train), copied(held), still)
+    assert not moved(weights(frozen), other)
+
+
+def test_rows_beyond_the_arrays_are_refused() -> None:
+    full = samples(8)
+    with pytest.raises(InputError, match="rows reach 8, but there are 8"):
+        replace(full, rows=np.arange(1, 9))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd", "rmsprop", "adagrad"])
+def test_every_optimiser_lowers_the_loss(optimiser: OptimiserName) -> None:
+    rules = FitSettings(epochs=6, batch=8, l2=0.0, learning_rate=0.003, optimiser=optimiser)
+    if optimiser == "sgd":
+        rules = replace(rules, learning_rate=0.1)
+    result = fit(network(), samples(), samples(8, 1), rules)
+    assert result.history[-1].train < 0.95 * result.history[0].train
+
+
+def test_the_optimisers_take_different_steps() -> None:
+    found = set()
+    names: tuple[OptimiserName, ...] = ("adam", "sgd", "rmsprop", "adagrad")
+    for optimiser in names:
+        model = network()
+        fit(model, samples(), samples(8, 1), replace(QUICK, epochs=1, optimiser=optimiser))
+        found.add(float(model.out.weight.detach().sum()))
+    assert len(found) == 4
+
+
+def test_the_cosine_schedule_falls_from_the_whole_rate_to_nothing() -> None:
+    shares = [rate_share("cosine", step, 100) for step in range(101)]
+    assert shares[0] == 1
+    assert shares[50] == pytest.approx(0.5)
+    assert shares[100] == pytest.approx(0, abs=1e-12)
+    assert shares == sorted(shares, reverse=True)
+    assert {rate_share("constant", step, 100) for step in range(101)} == {1}
+
+
+def test_under_the_cosine_schedule_the_last_epoch_moves_the_weights_least() -> None:
+    seen = list[torch.Tensor]()
+    model = network()
+
+    def keep(_: EpochLosses) -> None:
+        seen.append(model.dense2.weight.detach().clone())
+
+    falling = FitSettings(epochs=8, batch=8, l2=0.0, schedule="cosine")
+    fit(model, samples(), samples(8, 1), falling, progress=keep)
+    steps = [float((after - before).norm()) for before, after in pairwise(seen)]
+    assert steps[-1] < 0.3 * steps[0]
+
+
+def test_training_ends_when_the_validation_loss_has_not_fallen_for_as_long_as_patience_says() -> None:
+    contrary = replace(samples(8, 1), labels=1 - samples(8, 1).labels)
+    rules = FitSettings(epochs=40, batch=8, l2=0.0, patience=3)
+    result = fit(network(), samples(), contrary, rules)
+    assert len(result.history) == result.best_epoch + 3 < 40
+
+
+def test_averaged_epochs_are_judged_by_the_mean_of_their_weights_with_batch_norm_of_that_mean() -> None:
+    train, each = samples(), list[dict[str, torch.Tensor]]()
+    plain, averaged = network(), network()
+    fit(plain, train, train, FitSettings(epochs=2, batch=24), progress=lambda _: each.append(weights(plain)))
+    result = fit(averaged, train, train, FitSettings(epochs=2, batch=24, average_epochs=2))
+    assert result.best_epoch == 2
+    mean = {name: (each[0][name].double() + each[1][name].double()) / 2 for name in each[0]}
+    for name, value in averaged.named_parameters():
+        torch.testing.assert_close(value.detach(), mean[name].float())
+    # Batch norm: the statistics of all patches under the averaged weights, here one batch of 24.
+    assert train.patches is not None
+    norm, pooled = averaged.spatial.norms[0], list[torch.Tensor]()
+    norm.register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
+    embed(averaged, train.patches)
+    seen = pooled[0].transpose(0, 1).flatten(1).double()
+    torch.testing.assert_close(norm.running_mean.double(), seen.mean(dim=1), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(norm.running_var.double(), seen.var(dim=1), rtol=1e-4, atol=1e-6)
+    assert norm.momentum == 0.1
+
+
+def test_a_label_between_0_and_1_is_a_share_of_each() -> None:
+    full, model = samples(8), network()
+
+    def loss(label: float) -> float:
+        return validation_loss(model, replace(full, labels=np.full(8, label, np.float32)))
+
+    assert loss(0.25) == pytest.approx(0.25 * loss(1) + 0.75 * loss(0), rel=1e-5)
+    with pytest.raises(InputError, match=r"between 0 and 1; that of sample 3 is 1\.5"):
+        replace(full, labels=np.array([0, 1, 0, 1.5, 1, 0, 1, 0], np.float32))
+
+
+def test_a_training_whose_loss_is_never_a_number_says_what_to_try() -> None:
+    wild = FitSettings(epochs=2, batch=8, optimiser="sgd", learning_rate=1e30)
+    with pytest.raises(DivergedError, match="smaller learning rate than 1e"):
+        fit(network(), samples(), samples(8, 1), wild)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a CUDA device")
+def test_a_device_that_is_not_there_is_refused_and_auto_takes_the_processor() -> None:
+    with pytest.raises(SettingsError, match="no CUDA device"):
+        fit(network(), samples(), samples(8, 1), replace(QUICK, device="cuda"))
+    with pytest.raises(SettingsError, match="mixed_precision needs a CUDA device"):
+        fit(network(), samples(), samples(8, 1), replace(QUICK, device="auto", mixed_precision=True))
+    first, second = network(), network()
+    fit(first, samples(), samples(8, 1), replace(QUICK, device="auto"))
+    fit(second, samples(), samples(8, 1), QUICK)
+    assert not moved(weights(first), second)
+
+
+def test_in_mixed_precision_the_loss_falls_alike_and_the_weights_stay_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """bfloat16 on the processor, which the settings refuse because it is slow there: the same code path."""
+    monkeypatch.setattr(loop, "device_of", lambda *_: torch.device("cpu"))
+    rules = FitSettings(epochs=3, batch=8, l2=0.0)
+    whole, mixed = network(), network()
+    expected = fit(whole, samples(), samples(8, 1), rules).history
+    found = fit(mixed, samples(), samples(8, 1), replace(rules, mixed_precision=True)).history
+    assert found != expected
+    assert [losses.train for losses in found] == pytest.approx([x.train for x in expected], abs=0.05)
+    assert {value.dtype for value in mixed.parameters()} == {torch.float32}
 
 
 def test_a_last_batch_of_one_sample_is_not_left_alone() -> None:

@@ -65,14 +65,14 @@ def test_an_unusable_row_is_reported_by_line_and_the_others_stay(
     inventory = read_inventory(italica(tmp_path, broken, GRIZZANA.replace("ITA_1", "ITA_2")), UTM32, ROME)
     assert [event.id for event in inventory.events] == ["ITA_2"]
     (problem,) = inventory.problems
-    assert problem.line == 2
+    assert problem.row == 2
     assert reason in problem.reason
 
 
 def test_a_second_row_with_the_same_id_is_reported(tmp_path: Path) -> None:
     inventory = read_inventory(italica(tmp_path, GRIZZANA, GRIZZANA), UTM32, ROME)
     assert len(inventory.events) == 1
-    assert [(problem.line, "second time" in problem.reason) for problem in inventory.problems] == [(3, True)]
+    assert [(problem.row, "second time" in problem.reason) for problem in inventory.problems] == [(3, True)]
 
 
 def test_csv_columns_are_mapped_and_projected_coordinates_stay(tmp_path: Path) -> None:
@@ -109,3 +109,16 @@ def test_a_missing_file_and_a_file_without_usable_rows_are_errors(tmp_path: Path
         read_inventory(InventorySource(path=tmp_path / "none.csv"), UTM32, ROME)
     with pytest.raises(InputError, match="no usable event; line 2: lon 'x'"):
         read_inventory(italica(tmp_path, GRIZZANA.replace("11.15", "x")), UTM32, ROME)
+
+
+def test_rows_without_a_date_are_reported_and_a_file_without_any_says_which_column(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("id,lon,lat,date,when\na,11,44,,2020-01-01\nb,11,44,2020-01-01,2020-01-01\n", "utf-8")
+    inventory = read_inventory(InventorySource(path=path), UTM32, ROME)
+    assert [event.id for event in inventory.events] == ["b"]
+    assert [problem.words for problem in inventory.problems] == [
+        "line 2: date is empty: a landslide without a day has no window"
+    ]
+    path.write_text("id,lon,lat,date,when\na,11,44,,2020-01-01\nb,11,44, ,2020-01-01\n", "utf-8")
+    with pytest.raises(InputError, match=r"none of its 2 rows has a date in date; name .* by day_column"):
+        read_inventory(InventorySource(path=path), UTM32, ROME)

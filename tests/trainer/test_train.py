@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 
 import trainer.synthetic.region as synthetic
+from exporters.layer import Odds
 from service.bundle import Bundle
 from service.errors import SettingsError
 from service.settings import Settings, parse_settings
+from trainer.calibration import Calibration
+from trainer.models import recipe_of
 from trainer.synthetic.region import SyntheticRegion, make_region, write_region
 from trainer.synthetic.slopes import draw_landslides
-from trainer.train import read_training, train
+from trainer.train import odds_of, read_training, train
+from trainer.training_settings import EventRate
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "demo.toml"
 SMALL = 192
@@ -75,3 +81,18 @@ def test_the_inventory_is_sought_beside_the_settings(tmp_path: Path) -> None:
     assert read_training(settings).inventory.path == tmp_path / "source" / "landslides.csv"
     plain = parse_settings(CONFIG.read_text("utf-8"), base=CONFIG.parent, origin="test")
     assert read_training(plain).inventory.path == CONFIG.parents[1] / "build/demo/source/landslides.csv"
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "share"),
+    [("none", "none", 0.2), ("none", "balanced", 0.5), ("platt", "none", 0.4), ("platt", "balanced", 0.4)],
+)
+def test_the_odds_are_corrected_from_the_share_that_made_the_index(
+    method: Literal["none", "platt"], weights: str, share: float
+) -> None:
+    rate = EventRate(rate=1e-4, per="cell and day", source="counted")
+    recipe = recipe_of("lstm_only", {"class_weight": weights})
+    training, validation = np.array([1, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 0])
+    odds = odds_of(rate, recipe, Calibration(method=method), training, validation)
+    assert odds == Odds(event_rate=1e-4, per="cell and day", positives_share=share)
+    assert odds_of(None, recipe, Calibration(method=method), training, validation) is None

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from service.region import corner_weights
-from trainer.networks.cnn_lstm import DENSE_UNITS, CnnLstm, FactorScaling, MaskedLstm, WindowScaling
+from trainer.networks.cnn_lstm import DENSE_UNITS, CnnLstm, FactorScaling, WindowScaling
+from trainer.networks.masked_lstm import MaskedLstm
 
 OPSET = 18
 IR_VERSION = 10

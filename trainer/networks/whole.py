@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from torch import nn
 
+from trainer.networks.cnn_dnn import CnnDnn
 from trainer.networks.cnn_lstm import CnnLstm
 from trainer.networks.factored import IR_VERSION, OPSET
 
@@ -24,6 +26,21 @@ def whole_graph(model: CnnLstm) -> onnx.ModelProto:
     # Two of each: a batch of one would be traced as a constant.
     patches = torch.zeros(2, len(inputs.factors), inputs.patch, inputs.patch)
     window = torch.zeros(2, inputs.window_days, len(inputs.variables))
+    return _traced(model, {"patches": patches, "window": window})
+
+
+def patches_graph(model: CnnDnn, window_days: int, variables: int) -> onnx.ModelProto:
+    """Return the same of a network that sees patches alone; `window` (n, N, V) is declared and not used."""
+    patches = torch.zeros(2, len(model.factors), model.patch, model.patch)
+    graph = _traced(model, {"patches": patches})
+    # Written by hand: a tracer may drop what nothing reads.
+    shape = ["n", window_days, variables]
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("window", onnx.TensorProto.FLOAT, shape))
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _traced(model: nn.Module, given: dict[str, torch.Tensor]) -> onnx.ModelProto:
     rows = torch.export.Dim("n")
     training = model.training
     model.eval()
@@ -31,11 +48,11 @@ def whole_graph(model: CnnLstm) -> onnx.ModelProto:
         with _quiet():
             program = torch.onnx.export(
                 model,
-                (patches, window),
+                tuple(given.values()),
                 dynamo=True,
-                input_names=["patches", "window"],
+                input_names=list(given),
                 output_names=["susceptibility"],
-                dynamic_shapes={"patches": {0: rows}, "window": {0: rows}},
+                dynamic_shapes={name: {0: rows} for name in given},
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,21 @@ class SyntheticRegion:
         return result
 
 
+class Ground(Protocol):
+    """What a region's files are written from."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def terrain(self) -> Terrain: ...
+    @property
+    def cover(self) -> Cover: ...
+    @property
+    def weather(self) -> Weather: ...
+
+
 def make_region(seed: int = SEED, size: int = SIZE) -> SyntheticRegion:
     """Make the region of a seed in memory: a square of `size` cells, a multiple of 32.
 
@@ -113,6 +128,13 @@ def write_region(
     Readings begin with `since` (default: the whole history). `landslides` writes the inventory too, whose
     drawing takes some seconds. A file that is there is replaced.
     """
+    write_ground(region, folder, since=since)
+    if landslides:
+        _inventory(region, folder)
+
+
+def write_ground(region: Ground, folder: Path, *, since: date | None = None) -> None:
+    """Write all files of a region but its inventory; readings begin with `since`."""
     folder.mkdir(parents=True, exist_ok=True)
     _text(folder / "SYNTHETIC.txt", f"{LABEL}.\nSeed {region.seed}.\n")
     _rasters(region, folder)
@@ -121,11 +143,9 @@ def write_region(
     _gauges(region, folder)
     _rain(region, folder, first)
     _levels(region, folder, first)
-    if landslides:
-        _inventory(region, folder)
 
 
-def _rasters(region: SyntheticRegion, folder: Path) -> None:
+def _rasters(region: Ground, folder: Path) -> None:
     cover = region.cover
     _raster(folder / "dem.tif", region.terrain.elevation_m, "elevation, m")
     _raster(folder / "rock_group.tif", cover.rock_group, "engineering rock group", nodata=0)
@@ -148,7 +168,7 @@ def _raster(path: Path, values: npt.NDArray[Any], what: str, nodata: float | Non
         out.update_tags(DESCRIPTION=LABEL)
 
 
-def _vectors(region: SyntheticRegion, folder: Path) -> None:
+def _vectors(region: Ground, folder: Path) -> None:
     cover, terrain = region.cover, region.terrain
     districts = []
     for code, name in enumerate(DISTRICTS, start=1):
@@ -187,7 +207,7 @@ def _geojson(path: Path, features: list[tuple[shapely.Geometry, dict[str, Any]]]
     """Write features in longitude and latitude, as RFC 7946 wants, to a centimetre."""
     written = []
     for geometry, fields in features:
-        degrees = shapely.transform(geometry, _to_degrees)
+        degrees = shapely.transform(geometry, to_degrees)
         written.append({
             "type": "Feature",
             "properties": {**fields, "synthetic": True},
@@ -197,20 +217,20 @@ def _geojson(path: Path, features: list[tuple[shapely.Geometry, dict[str, Any]]]
     _text(path, json.dumps(collection, separators=(",", ":")) + "\n")
 
 
-def _to_degrees(points: Float) -> Float:
+def to_degrees(points: Float) -> Float:
     x, y = transform(CRS.from_string(CRS_TEXT), CRS.from_epsg(4326), points[:, 0], points[:, 1])
     return np.round(np.stack([x, y], axis=1), 7)
 
 
-def gauge_ids(region: SyntheticRegion) -> tuple[str, ...]:
+def gauge_ids(region: Ground) -> tuple[str, ...]:
     """Names of the gauges, in the order of the weather's columns."""
     return tuple(f"SYN-G{number:02}" for number in range(1, region.weather.gauge_mm.shape[1] + 1))
 
 
-def _gauges(region: SyntheticRegion, folder: Path) -> None:
+def _gauges(region: Ground, folder: Path) -> None:
     cells = region.weather.gauge_rc * NODE_CELLS
     points = np.stack([LEFT + cells[:, 1] * CELL_M, TOP - cells[:, 0] * CELL_M], axis=1)
-    degrees = _to_degrees(points)
+    degrees = to_degrees(points)
     rows, columns = np.minimum(cells.astype(int), region.size - 1).T
     lines = [
         [name, f"{name} (synthetic)", f"{lon:.7f}", f"{lat:.7f}", f"{height:.0f}"]
@@ -221,7 +241,7 @@ def _gauges(region: SyntheticRegion, folder: Path) -> None:
     _csv(folder / "gauges.csv", ["id", "name", "lon", "lat", "elevation_m"], lines)
 
 
-def _rain(region: SyntheticRegion, folder: Path, first: date) -> None:
+def _rain(region: Ground, folder: Path, first: date) -> None:
     weather = region.weather
     rows = []
     for number in range(weather.index(first), weather.days):
@@ -230,7 +250,7 @@ def _rain(region: SyntheticRegion, folder: Path, first: date) -> None:
     _csv(folder / "rain_mm.csv", ["day", *gauge_ids(region)], rows)
 
 
-def _levels(region: SyntheticRegion, folder: Path, first: date) -> None:
+def _levels(region: Ground, folder: Path, first: date) -> None:
     weather = region.weather
     rows = []
     for number in range(weather.index(first), weather.days):
@@ -245,7 +265,7 @@ def _levels(region: SyntheticRegion, folder: Path, first: date) -> None:
     points = np.stack([LEFT + (dams[:, 1] + 0.5) * CELL_M, TOP - (dams[:, 0] + 0.5) * CELL_M], axis=1)
     stands = [
         [f"SYN-R{number}", f"{lon:.7f}", f"{lat:.7f}"]
-        for number, (lon, lat) in enumerate(_to_degrees(points), start=1)
+        for number, (lon, lat) in enumerate(to_degrees(points), start=1)
     ]
     _csv(folder / "level_series.csv", ["id", "lon", "lat"], stands)
 
@@ -253,7 +273,7 @@ def _levels(region: SyntheticRegion, folder: Path, first: date) -> None:
 def _inventory(region: SyntheticRegion, folder: Path) -> None:
     slides, _ = region.landslides
     cells = np.array([(slide.column + 0.5, slide.row + 0.5) for slide in slides])
-    degrees = _to_degrees(np.stack([LEFT + cells[:, 0] * CELL_M, TOP - cells[:, 1] * CELL_M], axis=1))
+    degrees = to_degrees(np.stack([LEFT + cells[:, 0] * CELL_M, TOP - cells[:, 1] * CELL_M], axis=1))
     rows = [
         [f"SYN-{number:05}", f"{lon:.7f}", f"{lat:.7f}", slide.day.isoformat(), f"{CELL_M:.0f}"]
         for number, (slide, (lon, lat)) in enumerate(zip(slides, degrees, strict=True), start=1)

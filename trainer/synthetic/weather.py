@@ -60,7 +60,7 @@ def make_weather(orography: Float, seed: int) -> Weather:
     """
     random = np.random.default_rng([seed, 3])
     days = [HISTORY_FIRST + timedelta(days=n) for n in range((LAST_DAY - HISTORY_FIRST).days + 1)]
-    rain = _ordinary(random, days, orography.shape[0])
+    rain = ordinary_rain(random, days, orography.shape[0])
     for start, total in _storms(random):
         _add_storm(random, rain, (start - HISTORY_FIRST).days, total)
     demo = DEMO_STORM_MM
@@ -80,7 +80,7 @@ def _season(day: date) -> float:
     return 0.5 + 0.5 * float(np.cos(2 * np.pi * (day.timetuple().tm_yday - 45) / 365.25))
 
 
-def _ordinary(random: np.random.Generator, days: list[date], nodes: int) -> Float:
+def ordinary_rain(random: np.random.Generator, days: list[date], nodes: int) -> Float:
     """Rain of ordinary days: float64 (days, nodes, nodes)."""
     season = np.array([_season(day) for day in days])
     wet = np.zeros(len(days), dtype=bool)
@@ -90,12 +90,12 @@ def _ordinary(random: np.random.Generator, days: list[date], nodes: int) -> Floa
         wet[number] = draws[number] < (0.45 if number and wet[number - 1] else begins)
     mean = np.where(wet, random.gamma(0.9, 1.0, len(days)) * (1.8 + 2.7 * season), 0.0)
     pattern = random.standard_normal((len(days), nodes, nodes))
-    pattern = _smooth(pattern)
+    pattern = smooth_pattern(pattern)
     field = np.exp(0.55 * pattern - 0.15)
     return np.asarray(np.minimum(mean, 16.0)[:, None, None] * field)
 
 
-def _smooth(pattern: Float) -> Float:
+def smooth_pattern(pattern: Float) -> Float:
     smooth = ndimage.gaussian_filter(pattern, (0, 4 / NODE_KM / 1.5, 4 / NODE_KM / 1.5), mode="reflect")
     return np.asarray(smooth / smooth.std())
 
@@ -129,7 +129,7 @@ def _add_storm(
         centre = centre + random.normal(0, 1.5, 2)
         distance = np.hypot(rows - centre[0], columns - centre[1]) * NODE_KM
         field = 0.75 + 0.6 * np.exp(-((distance / 5.0) ** 2) / 2)
-        field *= np.exp(0.15 * _smooth(random.standard_normal((1, nodes, nodes)))[0])
+        field *= np.exp(0.15 * smooth_pattern(random.standard_normal((1, nodes, nodes)))[0])
         rain[first + offset] = np.maximum(rain[first + offset], total * share * field / field.mean())
 
 

@@ -15,6 +15,9 @@ const FILES = /** @type {const} */ ([
   "item.json",
 ]);
 
+// What some models give and others do not.
+const COMPANIONS = /** @type {const} */ (["uncertainty", "probability"]);
+
 export class AboutPanel {
   /** @param {App} app */
   constructor(app) {
@@ -72,7 +75,7 @@ export class AboutPanel {
         ? h(
             "ul",
             { class: "plain-list" },
-            FILES.map((name) =>
+            filesOf(layer).map((name) =>
               h(
                 "li",
                 {},
@@ -88,6 +91,12 @@ export class AboutPanel {
       (this.app.watch.status?.feeds ?? []).map((feed) => h("li", { text: sayFeed(feed) })),
     );
   }
+}
+
+/** @param {import("./watch.js").LayerInfo} layer */
+function filesOf(layer) {
+  const more = COMPANIONS.filter((name) => name in layer.links).map((name) => `${name}.tif`);
+  return [...FILES.slice(0, 3), ...more, ...FILES.slice(3)];
 }
 
 /** @param {import("./map.js").Site} site */

@@ -71,7 +71,7 @@ export class PlacePanel {
   }
 
   /** @param {any} answer */
-  verdict({ value, where, layer }) {
+  verdict({ value, uncertainty, probability, where, layer }) {
     const zone = where?.zone ? t("place.zone", { zone: where.zone.name }) : t("place.no_zone");
     const lake = where?.reservoir ? t("place.reservoir", { name: where.reservoir.name }) : null;
     const lines = [
@@ -106,6 +106,8 @@ export class PlacePanel {
         {},
         h("p", { class: "big", text: className(value.class) }),
         h("p", { text: t("place.index", { value: number(value.susceptibility, 3) }) }),
+        probability ? h("p", { text: sayProbability(probability) }) : null,
+        uncertainty ? h("p", { class: "detail", text: sayUncertainty(uncertainty) }) : null,
         details,
       ),
     );
@@ -206,6 +208,18 @@ export class PlacePanel {
       ),
     );
   }
+}
+
+/** @param {any} uncertainty */
+function sayUncertainty({ spread, factors_outside: factors, window_outside: weather }) {
+  const outside = [factors ? "place.beyond.factors" : null, weather ? "place.beyond.window" : null];
+  const words = outside.flatMap((key) => (key === null ? [] : [t(key)]));
+  return [t("place.spread", { spread: number(spread, 3) }), ...words].join(" ");
+}
+
+/** @param {any} probability */
+function sayProbability({ value, per, event_rate: rate }) {
+  return t("place.probability", { value: short(value), per, rate: short(rate) });
 }
 
 /** @param {any} factor */

@@ -14,6 +14,7 @@ import { addDays } from "./texts.js";
  * @property {boolean} unconfirmed
  * @property {string} issued_at
  * @property {string} data_until
+ * @property {Record<string, string>} links
  * @property {number} coverage
  * @property {{name: string, version: string, digest: string, may_warn: boolean}} model
  * @property {string[]} notes
