@@ -298,18 +298,28 @@ def _draw(summary: Mapping[str, Any], build: Path) -> list[Path]:
     drawn = []
     for metric, axis in (("auc", "AUC (95 % over storms)"), ("true_skill", "true skill (95 % over storms)")):
         panels = {
-            name.replace("temporal_", "against ")
-            .replace("lag 0", "to the day")
-            .replace("lag 1", "to the eve"): {
-                _title(model): {"mean": value["value"], "low": value["low"], "high": value["high"]}
-                for model, value in result[metric].items()
+            _panel(name): {
+                _title(model): {"mean": result[metric][model]["value"], **_bounds(result[metric][model])}
+                for model in (*RULES, *summary["plan"]["models"])
             }
             for name, result in summary["results"].items()
         }
         path = build / f"dated-{metric.replace('_', '-')}.png"
-        draw_intervals(panels, path, title="Dated landslides against days without one", axis=axis)
+        title = "Dated landslides against days without one at the same places"
+        draw_intervals(panels, path, title=title, axis=axis, marked=[_title(NETWORK)])
         drawn.append(path)
     return drawn
+
+
+def _panel(name: str) -> str:
+    """Return a result's name as the title of a panel."""
+    lag, split, kind = name.split(", ")
+    ends = {"lag 0": "to the day", "lag 1": "to the day before"}[lag]
+    return f"{kind.removeprefix('temporal_')} days, {split}, rain {ends}"
+
+
+def _bounds(value: Mapping[str, float]) -> dict[str, float]:
+    return {"low": value["low"], "high": value["high"]}
 
 
 @click.command()

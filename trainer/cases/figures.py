@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,62 +11,66 @@ from matplotlib.figure import Figure
 
 # mean, low, high
 Bounds = Mapping[str, float]
+Panels = Mapping[str, Mapping[str, Bounds]]
 
-_POINT, _LINE, _REFERENCE = "#1f4e79", "#8fb1cc", "#b0b0b0"
-
-
-def draw_intervals(panels: Mapping[str, Mapping[str, Bounds]], path: Path, *, title: str, axis: str) -> None:
-    """Draw panels of named values with their 95 % intervals, sorted as they are given."""
-    figure, axes = _panels(panels, title)
-    for drawn, (name, values) in zip(axes, panels.items(), strict=True):
-        _points(drawn, name, values, axis)
-    _save(figure, path)
+_POINT, _LINE = "#1f4e79", "#a9c3d8"
+_MARKED_POINT, _MARKED_LINE = "#b3541e", "#eec4a3"  # what the figure is about
+_REFERENCE = "#8a8a8a"
+_COLUMNS = 3
 
 
-def draw_pairs(panels: Mapping[str, Mapping[str, Bounds]], path: Path, *, title: str, axis: str) -> None:
+def draw_intervals(
+    panels: Panels, path: Path, *, title: str, axis: str, marked: Collection[str] = ()
+) -> None:
+    """Draw panels of named values with their 95 % intervals, in the order given; `marked` stand out."""
+    _draw(panels, path, title, axis, marked, None)
+
+
+def draw_pairs(panels: Panels, path: Path, *, title: str, axis: str, marked: Collection[str] = ()) -> None:
     """Draw differences with their 95 % intervals about a line of no difference."""
-    figure, axes = _panels(panels, title)
-    for drawn, (name, values) in zip(axes, panels.items(), strict=True):
-        drawn.axvline(0.0, color=_REFERENCE, linewidth=1)
-        _points(drawn, name, values, axis)
-    _save(figure, path)
+    _draw(panels, path, title, axis, marked, 0.0)
 
 
-def _panels(panels: Mapping[str, Mapping[str, Bounds]], title: str) -> tuple[Figure, list[Axes]]:
-    rows = max(len(values) for values in panels.values())
-    columns = min(3, len(panels))
+def _draw(
+    panels: Panels, path: Path, title: str, axis: str, marked: Collection[str], reference: float | None
+) -> None:
+    names = list(dict.fromkeys(name for values in panels.values() for name in values))
+    columns = min(_COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(1.2 + 3.6 * columns, 0.9 + lines * (0.9 + 0.27 * rows)), layout="constrained")
+    figure = Figure(figsize=(2.0 + 2.9 * columns, 0.8 + lines * (0.8 + 0.28 * len(names))))
+    figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, columns, sharex=True, squeeze=False)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     figure.suptitle(title, fontsize=11)
-    flat = list(grid.flat)
+    flat: list[Axes] = list(grid.flat)
+    for drawn, (name, values) in zip(flat, panels.items(), strict=False):
+        if reference is not None:
+            drawn.axvline(reference, color=_REFERENCE, linewidth=1)
+        _points(drawn, names, values, marked, ".3f" if reference is None else "+.3f")
+        drawn.set_title(name, fontsize=9)
+        drawn.set_xlabel(axis, fontsize=8)
+        drawn.tick_params(axis="x", labelsize=8, labelbottom=True)
+        drawn.set_yticks(range(len(names)), names, fontsize=8)
+        drawn.set_ylim(len(names) - 0.4, -0.8)
+        drawn.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+        drawn.set_axisbelow(True)
+        drawn.spines[["top", "right"]].set_visible(False)
     for unused in flat[len(panels) :]:
         unused.set_visible(False)
-    return figure, flat[: len(panels)]
-
-
-def _points(drawn: Axes, name: str, values: Mapping[str, Bounds], axis: str) -> None:
-    for row, bounds in enumerate(values.values()):
-        drawn.plot(
-            [bounds["low"], bounds["high"]], [row, row], color=_LINE, linewidth=4, solid_capstyle="butt"
-        )
-        drawn.plot([bounds["mean"]], [row], "o", color=_POINT, markersize=5)
-        drawn.annotate(
-            f"{bounds['mean']:.3f}", (bounds["mean"], row), xytext=(0, 5), textcoords="offset points",
-            ha="center", fontsize=6.5, color=_POINT,
-        )  # fmt: skip
-    drawn.set_yticks(range(len(values)), list(values), fontsize=8)
-    drawn.set_ylim(len(values) - 0.4, -0.8)
-    drawn.set_title(name, fontsize=9, loc="left")
-    drawn.set_xlabel(axis, fontsize=8)
-    drawn.tick_params(axis="x", labelsize=8, labelbottom=True)
-    drawn.grid(axis="x", color="#e6e6e6", linewidth=0.6)
-    drawn.set_axisbelow(True)
-    for side in ("top", "right"):
-        drawn.spines[side].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def _points(
+    drawn: Axes, names: list[str], values: Mapping[str, Bounds], marked: Collection[str], form: str
+) -> None:
+    for name, bounds in values.items():
+        row = names.index(name)
+        point, line = (_MARKED_POINT, _MARKED_LINE) if name in marked else (_POINT, _LINE)
+        ends = [bounds["low"], bounds["high"]]
+        drawn.plot(ends, [row, row], color=line, linewidth=4, solid_capstyle="butt")
+        drawn.plot([bounds["mean"]], [row], "o", color=point, markersize=5)
+        drawn.annotate(
+            format(bounds["mean"], form), (bounds["mean"], row), xytext=(0, 4.5),
+            textcoords="offset points", ha="center", fontsize=6.5, color=point,
+        )  # fmt: skip

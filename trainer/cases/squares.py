@@ -219,9 +219,14 @@ def _draw(summary: Mapping[str, Any], build: Path) -> list[Path]:
         }
         for name, split in splits.items()
     }
+    marked = [title_of(model) for model in NETWORKS]
     scores = build / "squares-auc.png"
     draw_intervals(
-        shown, scores, title="Squares of May 2023: AUC on held-out squares", axis="AUC (mean, 95 %)"
+        shown,
+        scores,
+        title="Squares of May 2023: AUC on held-out squares",
+        axis="AUC (95 % over blocks)",
+        marked=marked,
     )
     differences = {
         name: {
@@ -233,7 +238,7 @@ def _draw(summary: Mapping[str, Any], build: Path) -> list[Path]:
     }
     pairs = build / "squares-against-forest.png"
     draw_pairs(differences, pairs, title="Squares of May 2023: AUC minus the better forest's",
-               axis="difference of AUC (paired, 95 %)")  # fmt: skip
+               axis="difference of AUC (95 %, paired)", marked=marked)  # fmt: skip
     ranks = {
         name: {
             title_of(model): {"mean": value["value"], "low": value["low"], "high": value["high"]}
@@ -243,7 +248,7 @@ def _draw(summary: Mapping[str, Any], build: Path) -> list[Path]:
     }
     ranking = build / "squares-ranking.png"
     draw_intervals(ranks, ranking, title="Landslide pixels among squares with eight neighbours",
-                   axis="Spearman's rank correlation (95 %)")  # fmt: skip
+                   axis="Spearman's rank correlation (95 %)", marked=marked)  # fmt: skip
     return [scores, pairs, ranking]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -237,11 +239,18 @@ def test_trees_turn_the_same_way_on_their_thresholds_and_beside_them(name: str, 
     assert len(edges) > 10
 
 
+def _splits(node: dict[str, Any]) -> list[tuple[int, float]]:
+    if "children" not in node:
+        return []
+    below = [split for child in node["children"] for split in _splits(child)]
+    return [(int(node["split"].removeprefix("f")), float(node["split_condition"])), *below]
+
+
 def thresholds(learned: Learned) -> list[tuple[int, float]]:
     """Return (feature, threshold) of every split."""
     if isinstance(learned, Boosted):
-        splits = learned.classifier.get_booster().trees_to_dataframe().query("Feature != 'Leaf'")
-        return [(int(f[1:]), float(v)) for f, v in zip(splits.Feature, splits.Split, strict=True)]
+        dumped = learned.classifier.get_booster().get_dump(dump_format="json")
+        return [split for tree in dumped for split in _splits(json.loads(tree))]
     assert isinstance(learned, Converted)
     trees = getattr(learned.classifier, "estimators_", [learned.classifier])
     return [
