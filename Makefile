@@ -6,7 +6,7 @@ DAYS ?= 60
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench apennines kerman squares dated clean
+.PHONY: demo test check format bench bench-archive apennines kerman squares dated clean
 
 demo: $(VENV)/.demo
 	-$(BIN)/python web/build.py # without it, the plain page
@@ -31,6 +31,13 @@ bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/bench_refresh.py
 	$(BIN)/python tests/benchmarks/bench_postgis.py
 	$(BIN)/python tests/benchmarks/bench_tiles.py
+	$(BIN)/python tests/benchmarks/bench_ingest.py --kind csv
+	$(BIN)/python tests/benchmarks/bench_ingest.py --kind json
+
+# An archive of 50 million readings, about 7 GB and ten minutes; and the six years of the Kerala dams, day by day.
+bench-archive: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/bench_archive.py
+	$(BIN)/python tests/benchmarks/replay_kerala.py
 
 # Reads the real Apennines case from ../shared/data (or COLLUVIUM_SHARED_DATA), writes under build/apennines/.
 apennines: $(VENV)/.dev

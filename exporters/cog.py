@@ -65,22 +65,31 @@ class LayerTags:
     model: str
     synthetic: bool
     attribution: str
+    lead: int = 0
 
     def to_tags(self, what: str) -> dict[str, str]:
         """Return TIFF tags; `what` names the quantity."""
         notes = f"{INDEX_NOTE} {SYNTHETIC_NOTE}" if self.synthetic else INDEX_NOTE
         tags = {
             "TIFFTAG_SOFTWARE": "Colluvium",
-            "TIFFTAG_IMAGEDESCRIPTION": f"{what} of {self.region}, {self.day}. {notes}",
+            "TIFFTAG_IMAGEDESCRIPTION": f"{what} of {self.region}, {self.when}. {notes}",
             "COLLUVIUM_REGION": self.region,
             "COLLUVIUM_DAY": self.day.isoformat(),
             "COLLUVIUM_MODEL": self.model,
             "COLLUVIUM_SYNTHETIC": "yes" if self.synthetic else "no",
             "COLLUVIUM_NOTE": notes,
         }
+        if self.lead:
+            tags["COLLUVIUM_LEAD"] = str(self.lead)
         if self.attribution:
             tags["TIFFTAG_COPYRIGHT"] = self.attribution
         return tags
+
+    @property
+    def when(self) -> str:
+        """The day, and that it was still to come."""
+        ahead = f"forecast {self.lead} day{'s' if self.lead > 1 else ''} ahead"
+        return f"{self.day}, {ahead}" if self.lead else f"{self.day}"
 
 
 class LayerWriter:

@@ -4,6 +4,8 @@ uncertainty.tif      of an ensemble. Band 1 `spread`: standard deviation of susc
                      model and its members, uint8, value = stored * 0.004, 255 unknown. Band 2
                      `out_of_domain`: bits of what lies outside the training ranges, 255 unknown
 probability.tif      of a model with a stated event rate: float32, NaN unknown, 0 to 1
+quantiles.tif        of a forecast with enough members. Bands `p10`, `p50`, `p90`: quantiles of susceptibility
+                     over what the model made of each member, uint8 as the spread; p50 is what is published
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from rasterio.crs import CRS
 
 from exporters.cog import SYNTHETIC_NOTE, LayerTags
 from exporters.cog_files import StripCog
-from exporters.layer import BEYOND_FACTORS, BEYOND_WINDOW, NODATA, SCALE, TOP, Layer, Odds
+from exporters.layer import BEYOND_FACTORS, BEYOND_WINDOW, NODATA, SCALE, TOP, ForecastBasis, Layer, Odds
 
 UNCERTAINTY = "uncertainty.tif"
 PROBABILITY = "probability.tif"
+QUANTILES = "quantiles.tif"
+QUANTILE_BANDS = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
 class MarkBit(NamedTuple):
@@ -44,7 +48,12 @@ MARK_BITS = (
 
 def companions_of(layer: Layer) -> tuple[str, ...]:
     """Return the names of the files that lie beside a layer's usual ones."""
-    return (*([UNCERTAINTY] if layer.members else []), *([PROBABILITY] if layer.odds else []))
+    beside = {
+        UNCERTAINTY: bool(layer.members),
+        PROBABILITY: layer.odds is not None,
+        QUANTILES: layer.forecast is not None and layer.forecast.has_quantiles,
+    }
+    return tuple(name for name, there in beside.items() if there)
 
 
 def open_uncertainty(
@@ -109,7 +118,7 @@ def open_probability(
     # Not the index's note, which says that it is no probability.
     note = f"{odds_meaning(odds)} {SYNTHETIC_NOTE}" if tags.synthetic else odds_meaning(odds)
     said["TIFFTAG_IMAGEDESCRIPTION"] = (
-        f"Probability of a landslide per {odds.per}, {tags.region}, {tags.day}. {note}"
+        f"Probability of a landslide per {odds.per}, {tags.region}, {tags.when}. {note}"
     )
     out.plain.update_tags(
         COLLUVIUM_EVENT_RATE=repr(odds.event_rate),
@@ -118,6 +127,47 @@ def open_probability(
         **said | {"COLLUVIUM_NOTE": note},
     )
     return out
+
+
+def open_quantiles(
+    folder: Path,
+    *,
+    crs: CRS,
+    transform: Affine,
+    shape: tuple[int, int],
+    forecast: ForecastBasis,
+    tags: LayerTags,
+    threads: int,
+) -> StripCog:
+    """Begin quantiles.tif; strips are uint8 (3, rows, width), in the order of QUANTILE_BANDS."""
+    out = StripCog(
+        folder / QUANTILES,
+        crs=crs,
+        transform=transform,
+        shape=shape,
+        dtype="uint8",
+        nodata=NODATA,
+        bands=len(QUANTILE_BANDS),
+        resampling="AVERAGE",
+        threads=threads,
+    )
+    out.plain.descriptions = tuple(f"{name} x {TOP}" for name in QUANTILE_BANDS)
+    out.plain.update_tags(
+        COLLUVIUM_SCALE=f"{SCALE:g}",
+        COLLUVIUM_FORECAST=f"{forecast.feed}, {forecast.members} members",
+        **tags.to_tags("Quantiles of landslide susceptibility"),
+    )
+    for number, share in enumerate(QUANTILE_BANDS.values(), start=1):
+        out.plain.update_tags(number, MEANING=quantile_meaning(share, forecast))
+    return out
+
+
+def quantile_meaning(share: float, forecast: ForecastBasis) -> str:
+    """Say what a quantile is of."""
+    return (
+        f"susceptibility that {share:.0%} of {forecast.members} members of {forecast.feed} do not exceed, "
+        "each run through the model"
+    )
 
 
 def spread_meaning(members: int) -> str:

@@ -2,6 +2,7 @@
 
     <folder>/layers/<day>-l<lead>/<digest>/    as in the region's data folder
     <folder>/layers/collection.json            rebuilt from the items that lie there
+    <folder>/forecasts.json                    the current forecasts there, if there are any
     <folder>/latest.json                       the newest nowcast there; renamed last
 
 The folder must exist: making it would fill the local disk where a share is not mounted.
@@ -13,16 +14,19 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from exporters.base import ExportRefused, ExportUnavailable
+from exporters.forecasts import current_forecasts, issue_day
 from exporters.layer import Layer, LayerStatus
 from exporters.stac import COLLECTION, ITEM, Entry, collection_text, current, entries_on_disk, layer_item_text
 
 LATEST = "latest.json"
+FORECASTS = "forecasts.json"
 
 # What waiting does not mend: names that are too long or that something else already has.
 _FOR_GOOD = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.EFBIG}
@@ -126,6 +130,11 @@ class FolderExporter:
             _write_text(self._layers / COLLECTION, collection_text(entries))
         else:
             (self._layers / COLLECTION).unlink(missing_ok=True)
+        forecasts = forecasts_text(entries)
+        if forecasts is not None:
+            _write_text(self._path / FORECASTS, forecasts)
+        else:
+            (self._path / FORECASTS).unlink(missing_ok=True)
         if nowcasts:
             _write_text(self._path / LATEST, latest_text(nowcasts[-1]))
         else:
@@ -144,7 +153,34 @@ class FolderExporter:
 
 def latest_text(entry: Entry) -> str:
     """Return latest.json for a layer whose folder lies below `layers/`."""
-    document = {
+    return _document(_shown(entry))
+
+
+def forecasts_text(entries: Sequence[Entry]) -> str | None:
+    """Return forecasts.json for what stands of `entries`; None where no forecast is current.
+
+    What is newest here stands for the present: a folder has no clock, and `valid_to` says the rest.
+    """
+    nowcasts = [entry.day for entry in entries if entry.lead == 0]
+    newest = max((entry.issued_at for entry in entries), default=None)
+    if newest is None:
+        return None
+    found = current_forecasts(entries, max(nowcasts, default=None), newest)
+    listed = [
+        _shown(entry)
+        | {
+            "lead": entry.lead,
+            "issue_day": issue_day(entry).isoformat(),
+            "unconfirmed": entry.unconfirmed,
+            "valid_to": entry.valid_to.isoformat(),
+        }
+        for entry in found
+    ]
+    return _document({"forecasts": listed}) if listed else None
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    return {
         "layer": entry.id,
         "day": entry.day.isoformat(),
         "status": entry.status.value,
@@ -152,7 +188,10 @@ def latest_text(entry: Entry) -> str:
         "issued_at": entry.issued_at.isoformat(),
         "path": f"layers/{entry.path}",
     }
-    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def _document(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -28,14 +28,17 @@ class GaugeSeries(_Value):
 
 
 class GaugeReading(_Value):
-    """One value of one series for one day of the region, as known now; forecasts are not among them."""
+    """One value of one series for one day of the region, as known now; forecasts are not among them.
+
+    `reason`: which checks doubt a suspect one, why a person rejected or accepted one.
+    """
 
     feed: str
     variable: Literal["rain", "level"]
     series: str
     day: date
     value: float
-    quality: Literal["good", "rejected"]
+    quality: Literal["good", "suspect", "rejected"]
     reason: str
     known_at: datetime
 

@@ -17,6 +17,8 @@ TOP = 250
 NODATA = 255
 # uncertainty.tif, band 2: bits of what lies outside the training ranges.
 BEYOND_FACTORS, BEYOND_WINDOW = 1, 2
+# Below so many members of a forecast there is a median, but no spread worth a file.
+QUANTILE_MEMBERS = 5
 # class.tif: 0 means unknown; 1.. are the classes from low upwards.
 CLASS_NODATA = 0
 
@@ -107,6 +109,25 @@ class ModelReference(_Value):
     may_warn: bool
 
 
+class ForecastBasis(_Value):
+    """What a layer of lead 1 and more rests on where there are no readings yet.
+
+    Each member of the forecast went through the model; what is published is the median of what came out, cell
+    by cell. `rain_factors` are what its rain was multiplied by, by day, against its bias; empty: nothing.
+    """
+
+    feed: str
+    issued_at: datetime  # of the forecast: the reference time
+    first_day: date  # the first day of the window that it stands for
+    members: Annotated[int, Field(ge=1)]  # 1: one deterministic run, which knows no spread
+    rain_factors: dict[date, float] = Field(default_factory=dict)
+
+    @property
+    def has_quantiles(self) -> bool:
+        """Whether the layer's folder holds quantiles.tif."""
+        return self.members >= QUANTILE_MEMBERS
+
+
 class ZoneArea(_Value):
     """Area of one class in one zone on a layer's day. `zone` is "" for the whole region.
 
@@ -167,4 +188,6 @@ class Layer(_Value):
     hotspots: tuple[Hotspot, ...] = Field(default=(), repr=False)
     members: int = 0  # of the model's ensemble; with any, the folder holds uncertainty.tif
     odds: Odds | None = None  # where the model states them, the folder holds probability.tif
+    # Of lead 1 and more only; None there, too, where the model's lag lets readings fill the window.
+    forecast: ForecastBasis | None = None
     folder: Path

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from exporters.forecast_metrics import ForecastFigures, forecast_metrics
 from exporters.layer import Layer, LayerStatus
 
 PREFIX = "colluvium_"
@@ -27,6 +28,11 @@ class FeedFigures:
     attempts: int
     errors: Mapping[str, int]  # by reason
     readings: Mapping[str, int]  # by quality
+    breaker_open: bool | None = None  # None: the feed's server was never asked
+    suspects: Mapping[str, int] = field(default_factory=dict)  # ever doubted, by check
+    suspects_open: int = 0  # on which nobody has decided
+    silent: int | None = None  # series; None: nothing was ever read
+    newest_issue: float | None = None  # of a feed of forecasts
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Figures:
     zones_at_most: int = 200
     held: bool = False
     build: Mapping[str, str] = field(default_factory=dict)
+    forecasts: ForecastFigures = field(default_factory=ForecastFigures)
 
 
 class ServiceCollector(Collector):
@@ -73,6 +80,9 @@ class ServiceCollector(Collector):
         yield from _run_metrics(figures)
         yield from _feed_metrics(figures)
         yield from _exporter_metrics(figures)
+        yield from forecast_metrics(figures.forecasts)
+        shown = [layer for layer in (figures.latest, *figures.forecasts.layers) if layer is not None]
+        yield from _area_metrics(shown, figures.zones_at_most)
         if figures.latest is not None:
             yield from _layer_metrics(figures.latest, figures)
 
@@ -110,21 +120,41 @@ def _feed_metrics(figures: Figures) -> Iterator[Metric]:
     attempts = _counter("feed_attempts", "Attempts to read a feed.", ["feed"])
     errors = _counter("feed_errors", "Failed attempts to read a feed.", ["feed", "reason"])
     readings = _counter("readings", "Readings by what the quality checks said.", ["feed", "quality"])
-    success = _gauge("feed_last_success_timestamp_seconds", "When a feed was last read in full.", ["feed"])
+    suspects = _counter("suspect_readings", "Readings that a check has doubted.", ["feed", "check"])
+    waiting = _gauge("suspect_readings_open", "Doubted readings that wait for a person.", ["feed"])
+    silent = _gauge("feed_silent_series", "Series days behind the others of their feed.", ["feed"])
+    breaker = _gauge(
+        "feed_breaker_open",
+        "1 while a feed's server failed so often that it is not asked, otherwise 0.",
+        ["feed"],
+    )
+    success = _gauge(
+        "feed_last_success_timestamp_seconds", "When a feed was last read, in full or in part.", ["feed"]
+    )
     newest = _gauge(
         "feed_newest_reading_timestamp_seconds", "Start of the newest day with a reading.", ["feed"]
     )
+    issue = _gauge("feed_newest_issue_timestamp_seconds", "The newest issue of a forecast.", ["feed"])
     for feed in figures.feeds:
         attempts.add_metric([feed.feed], feed.attempts)
         for reason, count in feed.errors.items():
             errors.add_metric([feed.feed, reason], count)
         for quality, count in feed.readings.items():
             readings.add_metric([feed.feed, quality], count)
-        if feed.last_success is not None:
-            success.add_metric([feed.feed], feed.last_success)
-        if feed.newest_reading is not None:
-            newest.add_metric([feed.feed], feed.newest_reading)
-    yield from (attempts, errors, readings, success, newest)
+        for check, count in feed.suspects.items():
+            suspects.add_metric([feed.feed, check], count)
+        waiting.add_metric([feed.feed], feed.suspects_open)
+        known = (
+            (silent, feed.silent),
+            (breaker, feed.breaker_open),
+            (success, feed.last_success),
+            (newest, feed.newest_reading),
+            (issue, feed.newest_issue),
+        )
+        for family, value in known:
+            if value is not None:
+                family.add_metric([feed.feed], float(value))
+    yield from (attempts, errors, readings, suspects, waiting, silent, breaker, success, newest, issue)
 
 
 def _exporter_metrics(figures: Figures) -> Iterator[Metric]:
@@ -140,8 +170,8 @@ def _exporter_metrics(figures: Figures) -> Iterator[Metric]:
     yield from (pending, parked, attempts, errors)
 
 
-def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
-    lead = str(layer.lead)
+def _area_metrics(layers: Sequence[Layer], zones_at_most: int) -> Iterator[Metric]:
+    """Yield class areas and their growth of the newest nowcast and of the current forecasts."""
     area = _gauge("class_area_square_meters", "Area of each class.", ["class", "lead"])
     ratio = _gauge("class_area_ratio", "Share of each class of the known cells.", ["class", "lead"])
     by_zone = _gauge("zone_class_area_square_meters", "Area of each class by zone.", ["zone", "class"])
@@ -152,27 +182,33 @@ def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
         labels,
     )
     change_ratio = _gauge("class_area_change_ratio", "The same as a share of the area before.", labels)
-    zones = list(dict.fromkeys(item.zone for item in layer.areas if item.zone))[: figures.zones_at_most]
-    for item in layer.areas:
-        if item.zone == "":
-            area.add_metric([item.label, lead], item.area_m2)
-            if item.ratio is not None:
-                ratio.add_metric([item.label, lead], item.ratio)
-        elif item.zone in zones:
-            by_zone.add_metric([item.zone, item.label], item.area_m2)
-        else:
-            continue
-        for days, value in item.change_m2.items():
-            change.add_metric([item.zone, item.label, lead, str(days)], value)
-        for days, value in item.change_ratio.items():
-            change_ratio.add_metric([item.zone, item.label, lead, str(days)], value)
+    for layer in layers:
+        lead = str(layer.lead)
+        zones = list(dict.fromkeys(item.zone for item in layer.areas if item.zone))[:zones_at_most]
+        for item in layer.areas:
+            if item.zone == "":
+                area.add_metric([item.label, lead], item.area_m2)
+                if item.ratio is not None:
+                    ratio.add_metric([item.label, lead], item.ratio)
+            elif item.zone not in zones:
+                continue
+            elif layer.lead == 0:  # the family has no lead: a forecast would stand for today
+                by_zone.add_metric([item.zone, item.label], item.area_m2)
+            for days, value in item.change_m2.items():
+                change.add_metric([item.zone, item.label, lead, str(days)], value)
+            for days, value in item.change_ratio.items():
+                change_ratio.add_metric([item.zone, item.label, lead, str(days)], value)
     yield from (area, ratio, by_zone, change, change_ratio)
 
+
+def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
     day = _gauge("layer_day_timestamp_seconds", "Start of the day of the newest layer.")
     day.add_metric([], layer.valid_from.timestamp())
     status = _gauge("layer_status", "1 for the status of the newest layer, 0 for the others.", ["status"])
     for one in LayerStatus:
         status.add_metric([one.value], float(one == layer.status))
+    unconfirmed = _gauge("layer_unconfirmed", "1 where the newest layer is unconfirmed, otherwise 0.")
+    unconfirmed.add_metric([], float(layer.unconfirmed))
     coverage = _gauge("window_observed_ratio", "Coverage of the windows behind the newest layer.")
     coverage.add_metric([], layer.coverage)
     model = InfoMetricFamily(
@@ -186,7 +222,7 @@ def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
             "may_warn": str(layer.model.may_warn).lower(),
         },
     )
-    yield from (day, status, coverage, model)
+    yield from (day, status, unconfirmed, coverage, model)
 
 
 def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:

@@ -23,6 +23,7 @@ from pystac.extensions.render import Render, RenderExtension
 from rasterio.crs import CRS
 from rasterio.warp import transform as transform_points
 
+from exporters import stac_forecast
 from exporters.cog import CLASSES, INDEX_NOTE, PROVENANCE, PROVENANCE_BANDS, SUSCEPTIBILITY, SYNTHETIC_NOTE
 from exporters.geopackage import AREAS
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, Layer, LayerStatus
@@ -34,12 +35,16 @@ COLLECTION = "collection.json"
 _COG = pystac.MediaType.COG
 _EDGE_POINTS = 16  # a projected edge is a curve in degrees
 _PREFIX = "colluvium:"
+UNCONFIRMED_NOTE = (
+    "Unconfirmed: it rests on readings that no person has confirmed; `colluvium:notes` name them."
+)
 
 
 def layer_item(layer: Layer) -> pystac.Item:
     """Describe a layer as a STAC item with the projection, raster, classification and render extensions.
 
-    The item's time is the layer's validity; its geometry is the grid's outline in EPSG:4326.
+    A forecast has the forecast extension too; a nowcast never has. The item's time is the layer's validity;
+    its geometry is the grid's outline in EPSG:4326.
     """
     outline, bbox = _outline(layer.crs, layer.bounds)
     item = pystac.Item(
@@ -58,6 +63,7 @@ def layer_item(layer: Layer) -> pystac.Item:
     _add_bands(item, layer)
     ClassificationExtension.ext(item.assets["class"], add_if_missing=True).apply(classes=_classes())
     describe_companions(item, layer)
+    stac_forecast.describe(item, layer)
     RenderExtension.ext(item, add_if_missing=True).apply(_renders())
     item.links = [
         pystac.Link(rel, f"../../{COLLECTION}", media_type=pystac.MediaType.JSON)
@@ -90,10 +96,12 @@ class Entry:
     lead: int
     revision: int
     status: LayerStatus
+    unconfirmed: bool
     data_until: date
     issued_at: datetime
     valid_from: datetime
     valid_to: datetime
+    reference: datetime | None  # of a forecast: the moment after which its inputs are forecast
     bbox: tuple[float, ...]
     model: str
     synthetic: bool
@@ -110,10 +118,12 @@ class Entry:
             lead=layer.lead,
             revision=layer.revision,
             status=layer.status,
+            unconfirmed=layer.unconfirmed,
             data_until=layer.data_until,
             issued_at=layer.issued_at,
             valid_from=layer.valid_from,
             valid_to=layer.valid_to,
+            reference=stac_forecast.reference_of(layer),
             bbox=tuple(_outline(layer.crs, layer.bounds)[1]),
             model=_model(layer),
             synthetic=layer.synthetic,
@@ -138,10 +148,12 @@ class Entry:
                 lead=int(ours["lead"]),
                 revision=int(ours["revision"]),
                 status=LayerStatus(ours["status"]),
+                unconfirmed=bool(ours["unconfirmed"]),
                 data_until=date.fromisoformat(ours["data_until"]),
                 issued_at=datetime.fromisoformat(said["created"]),
                 valid_from=datetime.fromisoformat(said["start_datetime"]),
                 valid_to=datetime.fromisoformat(said["end_datetime"]),
+                reference=stac_forecast.reference_in(said),
                 bbox=tuple(item["bbox"]),
                 model=ours["model"],
                 synthetic=bool(ours["synthetic"]),
@@ -210,11 +222,14 @@ def collection_of(entries: Sequence[Entry]) -> pystac.Collection:
         summaries=pystac.Summaries(
             {
                 f"{_PREFIX}status": sorted({entry.status.value for entry in entries}),
+                f"{_PREFIX}lead": sorted({entry.lead for entry in entries}),
+                f"{_PREFIX}unconfirmed": sorted({entry.unconfirmed for entry in entries}),
                 f"{_PREFIX}model": sorted({entry.model for entry in entries}),
                 f"{_PREFIX}synthetic": sorted({entry.synthetic for entry in entries}),
             }
         ),
     )
+    stac_forecast.summarise(collection, entries)
     collection.links = [pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", media_type=pystac.MediaType.JSON)]
     for entry in entries:
         href = f"./{entry.path}/{ITEM}"
@@ -255,9 +270,14 @@ def _properties(layer: Layer) -> dict[str, Any]:
         said["members"] = layer.members
     if layer.odds is not None:
         said["odds"] = layer.odds.model_dump(mode="json")
+    if layer.forecast is not None:
+        said["forecast"] = layer.forecast.model_dump(mode="json")
+    sentences = [INDEX_NOTE]
+    sentences += [SYNTHETIC_NOTE] if layer.synthetic else []
+    sentences += [UNCONFIRMED_NOTE] if layer.unconfirmed else []
     properties: dict[str, Any] = {
-        "title": f"Landslide susceptibility of {layer.region}, {layer.day}",
-        "description": f"{INDEX_NOTE} {SYNTHETIC_NOTE}" if layer.synthetic else INDEX_NOTE,
+        "title": f"Landslide susceptibility of {layer.region}, {layer.day}{stac_forecast.title_of(layer)}",
+        "description": " ".join([*stac_forecast.sentences(layer), *sentences]),
         "created": issued,
         "updated": issued,
         **{f"{_PREFIX}{name}": value for name, value in said.items()},

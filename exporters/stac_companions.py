@@ -6,7 +6,16 @@ import pystac
 from pystac.extensions.classification import Bitfield, Classification, ClassificationExtension
 from pystac.extensions.raster import DataType, NoDataStrings, RasterBand, RasterExtension
 
-from exporters.companions import MARK_BITS, PROBABILITY, UNCERTAINTY, odds_meaning, spread_meaning
+from exporters.companions import (
+    MARK_BITS,
+    PROBABILITY,
+    QUANTILE_BANDS,
+    QUANTILES,
+    UNCERTAINTY,
+    odds_meaning,
+    quantile_meaning,
+    spread_meaning,
+)
 from exporters.layer import NODATA, SCALE, Layer
 
 
@@ -25,6 +34,13 @@ def companion_assets(layer: Layer) -> dict[str, pystac.Asset]:
             f"./{PROBABILITY}",
             title=f"Probability of a landslide per {layer.odds.per}",
             description=odds_meaning(layer.odds),
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+        )
+    if layer.forecast is not None and layer.forecast.has_quantiles:
+        assets["quantiles"] = pystac.Asset(
+            f"./{QUANTILES}",
+            title=f"Quantiles of susceptibility over {layer.forecast.members} members of the forecast",
             media_type=pystac.MediaType.COG,
             roles=["data"],
         )
@@ -57,6 +73,20 @@ def describe_companions(item: pystac.Item, layer: Layer) -> None:
             spatial_resolution=layer.cell_size_m,
         )
         RasterExtension.ext(item.assets["probability"]).apply([probability])
+    if layer.forecast is not None and layer.forecast.has_quantiles:
+        bands = []
+        for name, share in QUANTILE_BANDS.items():
+            band = RasterBand.create(
+                nodata=NODATA,
+                data_type=DataType.UINT8,
+                unit="1",
+                scale=SCALE,
+                offset=0.0,
+                spatial_resolution=layer.cell_size_m,
+            )
+            band.properties |= {"name": name, "description": quantile_meaning(share, layer.forecast)}
+            bands.append(band)
+        RasterExtension.ext(item.assets["quantiles"]).apply(bands)
 
 
 def _bitfields() -> list[Bitfield]:

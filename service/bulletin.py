@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from exporters.gauges import Bulletin, GaugeReading, GaugeSeries
-from service.quality import Quality
 from service.reading_values import Reading, Series
 from service.readings import Archive
 from service.settings import Settings
@@ -21,8 +20,8 @@ _UNITS: dict[Literal["rain", "level"], str] = {"rain": "mm", "level": "m above s
 def make_bulletin(settings: Settings, archive: Archive, now: datetime) -> Bulletin:
     """Read the archive as it is known now.
 
-    A day has the value that layers use, its newest good one; where there is none, the newest rejected one
-    with the reason. Feeds that may not be redistributed are left out, series and all.
+    A day has the value that stands, which layers use; where none does, the last suspect or rejected one with
+    the reason. Feeds that may not be redistributed are left out, series and all.
     """
     since = now.astimezone(settings.timezone).date() - timedelta(days=BULLETIN_DAYS - 1)
     series: list[GaugeSeries] = []
@@ -66,7 +65,7 @@ def _reading_of(reading: Reading, variable: Literal["rain", "level"]) -> GaugeRe
         series=reading.series,
         day=reading.day,
         value=reading.value,
-        quality="good" if reading.quality is Quality.GOOD else "rejected",
+        quality=reading.quality.value,
         reason=reading.reason,
         known_at=reading.known_at,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -16,15 +17,20 @@ from service.bundle import Bundle, check_region
 from service.errors import ColluviumError
 from service.factor_stack import FactorStack
 from service.feed_log import Problem
-from service.feeds.base import Feed
-from service.ingest import open_feeds
+from service.feeds.base import Batch
+from service.feeds.opening import open_feeds
+from service.fetching import Deadline, fetch_all
+from service.ingest import known_days
 from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
+from service.readings import Archive
 from service.region import Region, open_region
 from service.runtime import onnx_runtime
 from service.settings import Settings
 from service.settings_outlets import FolderExporter, PostgisExporter
+from service.stamps import utc_now
 from service.state import state_bytes
+from service.workshop import archive_path
 
 # One day's layer compresses to about this; the state is exact.
 _LAYER_BYTES_PER_CELL = 1.0
@@ -76,12 +82,13 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
         words = f"{manifest.name} {manifest.version}, proven; {manifest.may_warn_reason}"
         return Check("bundle", "ok" if manifest.may_warn else "warn", words)
 
+    feeds = _Feeds(settings)
     steps: list[tuple[str, Callable[[], Check]]] = [
         ("runtime", _look_at_runtime),
         ("region", look_at_region),
         ("bundle", look_at_bundle),
         ("factors", lambda: _look_at_factors(settings, region, bundle)),
-        *[(f"feed {feed.name}", _feed_look(feed)) for feed in open_feeds(settings)],
+        *[(f"feed {feed.name}", partial(feeds.look, number)) for number, feed in enumerate(settings.feeds)],
         *[
             (f"exporter {section.name}", partial(_look_at_exporter, section, settings))
             for section in settings.exporters
@@ -110,33 +117,77 @@ def _look_at_factors(settings: Settings, region: Region | None, bundle: Bundle |
         return Check("factors", "ok", f"{len(stack.bands)} bands, digest {stack.digest[:16]}")
 
 
-def _feed_look(feed: Feed) -> Callable[[], Check]:
-    def look() -> Check:
-        readings, rejections, problems = 0, [], []
-        days: set[date] = set()
-        series: set[str] = set()
-        for row in feed.fetch(None, None).rows:
-            match row:
-                case Observation():
-                    readings += 1
-                    days.add(row.day)
-                    series.add(row.series)
-                case Rejection():
-                    rejections.append(row)
-                case Problem():
-                    problems.append(row)
-        text = f"{readings} readings of {len(series)} series"
-        if days:
-            text += f", {min(days)} to {max(days)}"
-        if rejections:
-            first = rejections[0]
-            text += f"; {len(rejections)} unreadable, first in {first.file}, row {first.row}: {first.detail}"
-        text += "".join(f"; {problem}" for problem in problems[:3])
-        if not readings:
-            return Check(f"feed {feed.name}", "fail", text)
-        return Check(f"feed {feed.name}", "warn" if rejections or problems else "ok", text)
+class _Feeds:
+    """All feeds, fetched side by side when the first one is looked at; none can hold up the others."""
 
-    return look
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def look(self, number: int) -> Check:
+        """Look at what a feed brought, by its place in the settings."""
+        feed = self._settings.feeds[number]
+        batch = self._fetched[number]
+        if isinstance(batch, Exception):
+            raise batch
+        return _look_at_batch(feed.name, batch, self._known[feed.name])
+
+    @cached_property
+    def _known(self) -> dict[str, dict[date, str]]:
+        with Archive(archive_path(self._settings), utc_now, make=False) as archive:
+            return {feed.name: known_days(archive, feed.name) for feed in self._settings.feeds}
+
+    @cached_property
+    def _known_series(self) -> dict[str, dict[str, date]]:
+        with Archive(archive_path(self._settings), utc_now, make=False) as archive:
+            return {feed.name: archive.log.newest_by_series(feed.name) for feed in self._settings.feeds}
+
+    @cached_property
+    def _fetched(self) -> dict[int, Batch | Exception]:
+        deadline = Deadline(self._settings.ingest.deadline_minutes * 60)
+        feeds = open_feeds(
+            self._settings,
+            utc_now,
+            self._known.__getitem__,
+            deadline.seconds_left,
+            self._known_series.__getitem__,
+        )
+        done = fetch_all(feeds, None, None, self._settings.ingest.parallel, deadline)
+        return {item.number: item.result for item in done}
+
+
+def _look_at_batch(name: str, batch: Batch, known: Mapping[date, str]) -> Check:
+    readings, rejections, problems = 0, [], list(batch.problems)
+    days: set[date] = set()
+    series: set[str] = set()
+    for item in chain(batch.rows, batch.grids):
+        match item:
+            case Observation():
+                readings += 1
+                days.add(item.day)
+                series.add(item.series)
+            case Rejection():
+                rejections.append(item)
+            case Problem():
+                problems.append(item)
+            case _:
+                days.add(item.day)
+    words = []
+    if readings or not (days or known):
+        words.append(f"{readings} readings of {len(series)} series")
+    elif days:
+        words.append(f"rasters of {len(days)} days")
+    else:
+        words.append(f"nothing newer than what the archive has, until {max(known)}")
+    if days:
+        words[0] += f", {min(days)} to {max(days)}"
+    if rejections:
+        first = rejections[0]
+        words.append(f"{len(rejections)} unreadable, first in {first.file}, row {first.row}: {first.detail}")
+    words += [str(problem) for problem in problems[:3]]
+    text = "; ".join(words)
+    if not days and not known:
+        return Check(f"feed {name}", "fail", text)
+    return Check(f"feed {name}", "warn" if rejections or problems else "ok", text)
 
 
 def _look_at_exporter(section: FolderExporter | PostgisExporter, settings: Settings) -> Check:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import structlog
 
-from service.commands import act, look, outbox, postgis, reports, work
+from service.commands import act, forecast, look, outbox, postgis, rain, readings, reports, simulate, work
 from service.commands.shared import disk_full, say_error
 from service.errors import EXIT_CODES, ColluviumError, Outcome, is_disk_full, policy_of
 
@@ -118,7 +118,7 @@ def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
 
 
-for _module in (work, look, act, outbox, reports, postgis):
+for _module in (work, look, act, forecast, outbox, rain, readings, reports, postgis, simulate):
     for _command in _module.COMMANDS:
         main_group.add_command(_command)
 

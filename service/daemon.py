@@ -150,20 +150,7 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
             Deliveries(name, each, partial(_is_due, settings, clock)) for name, each in bearers.items()
         ]
         scheduler = _schedule(settings, children, deliveries)
-        app = create_app(settings, clock, bundle=_load_bundle(settings, clock))
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=settings.http.host,
-                port=settings.http.port,
-                log_level="warning",
-                timeout_graceful_shutdown=_SERVER_STOPS_WITHIN_S,
-            )
-        )
-        # uvicorn's own handlers would re-raise the signal after the server ended.
-        server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server = _make_server(settings, clock)
         scheduler.start()
         for delivery in deliveries:
             delivery.start()
@@ -173,6 +160,32 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
         finally:
             stop_all([children, *bearers.values()])
             scheduler.shutdown(wait=False)
+
+
+def serve_pages(settings: Settings, clock: Callable[[], datetime]) -> None:
+    """Serve page, API and metrics until SIGTERM or SIGINT; nothing is fetched, made or delivered.
+
+    Raises LockedError where a daemon serves this data folder.
+    """
+    with exclusive(settings.data_dir / "daemon.lock", "colluvium demo"):
+        _make_server(settings, clock).run()
+
+
+def _make_server(settings: Settings, clock: Callable[[], datetime]) -> uvicorn.Server:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, clock, bundle=_load_bundle(settings, clock)),
+            host=settings.http.host,
+            port=settings.http.port,
+            log_level="warning",
+            timeout_graceful_shutdown=_SERVER_STOPS_WITHIN_S,
+        )
+    )
+    # uvicorn's own handlers would re-raise the signal after the server ended.
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    return server
 
 
 def _schedule(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from service.quality import Reason, Rejection
@@ -12,6 +12,9 @@ from service.sqlite import Database
 from service.stamps import from_stamp, to_stamp
 
 AttemptOutcome = Literal["ok", "partial", "failed"]
+
+# A series is silent when the others of its feed are so many days ahead of it.
+SILENT_AFTER_DAYS = 3
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,13 @@ class FeedStatistics:
     errors: Mapping[str, int]  # reason -> count
     last_attempt: datetime | None
     last_success: datetime | None
-    newest_day: date | None
+    newest_day: date | None  # of a reading or a raster; of what was measured, not of a forecast
     readings: Mapping[str, int]  # quality -> count of rows kept
+    last_outcome: AttemptOutcome | None = None
+    last_problems: tuple[Problem, ...] = ()  # of the last attempt, errors first
+    newest_issue: datetime | None = None  # of a feed of forecasts
+    suspects: Mapping[str, int] = field(default_factory=dict)  # check -> readings that it ever doubted
+    silent: tuple[str, ...] = ()  # series whose newest reading is SILENT_AFTER_DAYS behind the feed's
 
 
 class FeedLog:
@@ -73,6 +81,17 @@ class FeedLog:
         ).fetchone()
         return from_stamp(row[0]) if row[0] else None
 
+    def newest_day(self, feed: str) -> date | None:
+        """Return the newest day of a feed that was measured, by a reading or a raster."""
+        return self._newest(feed)[0]
+
+    def newest_by_series(self, feed: str) -> dict[str, date]:
+        """Return the newest day with a good reading of each series of a feed that has one."""
+        rows = self._db.execute(
+            "SELECT id, last_day FROM series WHERE feed = ? AND last_day IS NOT NULL ORDER BY id", (feed,)
+        )
+        return {series: date.fromisoformat(day) for series, day in rows}
+
     def rejections(self, feed: str | None = None, limit: int = 1000) -> list[Rejection]:
         """Return the rejected rows, newest first."""
         rows = self._db.execute(
@@ -104,18 +123,74 @@ class FeedLog:
             " WHERE a.feed = ? AND p.is_error GROUP BY p.reason",
             (feed,),
         ).fetchall()
-        newest = self._db.execute(
-            "SELECT max((SELECT r.day FROM reading r WHERE r.series = s.number AND r.quality = 'good'"
-            " AND r.issued_at IS NULL ORDER BY r.day DESC LIMIT 1)) FROM series s WHERE s.feed = ?",
-            (feed,),
-        ).fetchone()[0]
         readings = self._db.execute("SELECT quality, count FROM tally WHERE feed = ?", (feed,)).fetchall()
+        outcome, problems = self._last_attempt(feed)
+        newest, issue = self._newest(feed)
         return FeedStatistics(
             feed=feed,
             attempts=attempts,
             errors=dict(errors),
             last_attempt=from_stamp(last) if last else None,
             last_success=from_stamp(success) if success else None,
-            newest_day=date.fromisoformat(newest) if newest else None,
+            newest_day=newest,
             readings=dict(readings),
+            last_outcome=outcome,
+            last_problems=problems,
+            newest_issue=issue,
+            suspects=self._suspects(feed),
+            silent=self._silent(feed),
         )
+
+    def _last_attempt(self, feed: str) -> tuple[AttemptOutcome | None, tuple[Problem, ...]]:
+        attempt = self._db.execute(
+            "SELECT id, outcome FROM attempt WHERE feed = ? ORDER BY id DESC LIMIT 1", (feed,)
+        ).fetchone()
+        if attempt is None:
+            return None, ()
+        number, outcome = attempt
+        rows = self._db.execute(
+            "SELECT reason, message, is_error FROM problem WHERE attempt = ? ORDER BY is_error DESC, rowid",
+            (number,),
+        )
+        return outcome, tuple(Problem(reason, message, bool(is_error)) for reason, message, is_error in rows)
+
+    def _newest(self, feed: str) -> tuple[date | None, datetime | None]:
+        """Return the newest day that was measured, and the newest issue of a forecast."""
+        day, issue = self._db.execute(
+            "SELECT (SELECT max(day) FROM (SELECT max(last_day) AS day FROM series WHERE feed = :feed"
+            " UNION ALL SELECT max(day) FROM raster_day"
+            " WHERE feed = :feed AND quality = 'good' AND issued_at IS NULL)),"
+            " (SELECT max(issued_at) FROM (SELECT max(issued_at) AS issued_at FROM forecast_day"
+            " WHERE feed = :feed UNION ALL SELECT max(issued_at) FROM raster_day WHERE feed = :feed))",
+            {"feed": feed},
+        ).fetchone()
+        return date.fromisoformat(day) if day else None, from_stamp(issue) if issue else None
+
+    def _suspects(self, feed: str) -> dict[str, int]:
+        found = dict(
+            self._db.execute(
+                "SELECT q.check_name, count(*) FROM suspicion q JOIN reading r ON r.row = q.reading"
+                " JOIN series s ON s.number = r.series WHERE s.feed = ? GROUP BY 1 ORDER BY 1",
+                (feed,),
+            ).fetchall()
+        )
+        # A raster's reason begins with the name of its check.
+        rasters = self._db.execute(
+            "SELECT substr(reason, 1, instr(reason || ':', ':') - 1), count(*) FROM raster_day"
+            " WHERE feed = ? AND quality = 'suspect' GROUP BY 1",
+            (feed,),
+        )
+        for check, count in rasters:
+            found[check] = found.get(check, 0) + count
+        return found
+
+    def _silent(self, feed: str) -> tuple[str, ...]:
+        newest = self._db.execute("SELECT max(last_day) FROM series WHERE feed = ?", (feed,)).fetchone()[0]
+        if newest is None:
+            return ()
+        heard = date.fromisoformat(newest) - timedelta(days=SILENT_AFTER_DAYS)
+        rows = self._db.execute(
+            "SELECT id FROM series WHERE feed = ? AND (last_day IS NULL OR last_day < ?) ORDER BY id",
+            (feed, heard.isoformat()),
+        )
+        return tuple(row[0] for row in rows)

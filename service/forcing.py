@@ -2,7 +2,9 @@
 
 Rain is brought onto points by inverse distance (Shepard, 1968) over the nearest gauges that reported that
 day and lie in range. A gauge that failed is replaced by its neighbours of the same day, never by its own
-other days, unless the settings ask for the linear filling along time of Teng et al. (2026).
+other days, unless the settings ask for the linear filling along time of Teng et al. (2026). Where no gauge in
+range reported, rain is that of the region's raster products, the first of them that has a value there: an
+error of a gauge's day reaches `max_distance_km`, and a satellite's pixel is everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -22,9 +24,13 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 from scipy.spatial import cKDTree
 
-from service.reading_values import Series
+from service.errors import StorageError
+from service.raster_files import RasterDay
+from service.raster_sampling import RasterSampler
+from service.reading_values import NOTHING_MORE, ForecastIssue, Readings, Selection, Series
 from service.readings import Archive
 from service.settings import ForcingSettings
+from service.stamps import to_stamp
 from service.surfaces import Kind, Surface, SurfaceStore
 
 _log = structlog.get_logger()
@@ -51,6 +57,14 @@ class GaugeDay:
     xy: Points  # (g, 2), grid CRS, metres
     value: npt.NDArray[np.float32]  # (g,), NaN where the series did not report
     interpolated: npt.NDArray[np.bool_]  # (g,) value taken along time inside a gap of the series
+    rasters: tuple[RasterDay, ...] = ()  # products of the day, the preferred first
+    crs: CRS | None = None  # of `xy`; needed where there are rasters
+    forecast: bool = False  # nothing of this day was measured
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that a value of the day may come from: the series, then the rasters."""
+        return (*self.series, *(f"{raster.feed}/raster" for raster in self.rasters))
 
     @property
     def reporting(self) -> npt.NDArray[np.bool_]:
@@ -78,23 +92,78 @@ def gauge_days(
     crs: CRS,
     settings: ForcingSettings,
     as_of: datetime | None = None,
+    selection: Selection = NOTHING_MORE,
 ) -> tuple[list[GaugeDay], str | None]:
     """Return what each of `days` (ascending) was given, and when the newest reading used became known.
 
-    Series without a position are left out, and named in the log. With fill = "linear", gaps of a series are
-    bridged between readings on both sides, the later of them no later than the last of `days`.
+    From the first day of `selection.forecast` on, a day is that of the forecast. Series without a position
+    are left out, and named in the log. With fill = "linear", gaps of a series are bridged between readings
+    on both sides, the later of them no later than the last of `days`.
     """
+    issue = selection.forecast
+    measured = [day for day in days if issue is None or day < issue.first]
+    result, known_at = _measured_days(archive, variable, measured, crs, settings, as_of, selection)
+    if issue is not None and len(measured) < len(days):
+        ahead, issued_at = _forecast_days(archive, variable, days[len(measured) :], crs, issue, as_of)
+        result += ahead
+        known_at = max(filter(None, (known_at, issued_at)), default=None)
+    return result, known_at
+
+
+def _measured_days(
+    archive: Archive,
+    variable: str,
+    days: Sequence[date],
+    crs: CRS,
+    settings: ForcingSettings,
+    as_of: datetime | None,
+    selection: Selection,
+) -> tuple[list[GaugeDay], str | None]:
     if not days:
         return [], None
     wanted = list(days)
     if settings.fill == "linear":
         first = days[0] - timedelta(days=MAX_GAP_DAYS + 1)
         wanted = [first + timedelta(days=n) for n in range((days[-1] - first).days + 1)]
-    readings = archive.values(variable, wanted, as_of)
+    readings = archive.values(variable, wanted, as_of, suspects=selection.suspects)
     value = np.asarray(readings.value, dtype=np.float32)
     interpolated = np.zeros(value.shape, dtype=bool)
     if settings.fill == "linear":
         value, interpolated = bridge_gaps(value, MAX_GAP_DAYS)
+    rasters = archive.rasters.days(variable, days, as_of)
+    known = [readings.known_at, *(to_stamp(product.known_at) for today in rasters for product in today)]
+    stood = _stood(readings, value, interpolated, days, crs, variable)
+    result = [
+        replace(gauges, rasters=_preferred(products, settings.rasters), crs=crs)
+        for gauges, products in zip(stood, rasters, strict=True)
+    ]
+    return result, max(filter(None, known), default=None)
+
+
+def _forecast_days(
+    archive: Archive,
+    variable: str,
+    days: Sequence[date],
+    crs: CRS,
+    issue: ForecastIssue,
+    as_of: datetime | None,
+) -> tuple[list[GaugeDay], str | None]:
+    readings = archive.forecast_values(variable, days, issue, as_of)
+    factors = dict(issue.factors)
+    factor = np.array([[factors.get(day, 1.0)] for day in days], dtype=np.float32)
+    value = np.asarray(readings.value * factor, dtype=np.float32)
+    stood = _stood(readings, value, np.zeros(value.shape, dtype=bool), days, crs, variable)
+    return [replace(gauges, forecast=True) for gauges in stood], readings.known_at
+
+
+def _stood(
+    readings: Readings,
+    value: npt.NDArray[np.float32],
+    interpolated: npt.NDArray[np.bool_],
+    days: Sequence[date],
+    crs: CRS,
+    variable: str,
+) -> list[GaugeDay]:
     placed = np.array([math.isfinite(item.lon + item.lat) for item in readings.series], dtype=bool)
     if not placed.all():
         lost = sorted({item.id for item, here in zip(readings.series, placed, strict=True) if not here})
@@ -116,7 +185,13 @@ def gauge_days(
                 interpolated=interpolated[row, stands],
             )
         )
-    return result, readings.known_at
+    return result
+
+
+def _preferred(products: Sequence[RasterDay], order: Sequence[str]) -> tuple[RasterDay, ...]:
+    last = len(order)
+    rank = {feed: place for place, feed in enumerate(order)}
+    return tuple(sorted(products, key=lambda item: (rank.get(item.feed, last), item.feed)))
 
 
 def bridge_gaps(value: npt.NDArray[Float], longest: int) -> tuple[npt.NDArray[Float], npt.NDArray[np.bool_]]:
@@ -168,12 +243,18 @@ def neighbours(series_xy: Points, xy: Points, settings: ForcingSettings) -> Neig
 
 
 def surface_of_day(
-    gauges: GaugeDay, xy: Points, settings: ForcingSettings, standing: Neighbours | None = None
+    gauges: GaugeDay,
+    xy: Points,
+    settings: ForcingSettings,
+    standing: Neighbours | None = None,
+    sampler: RasterSampler | None = None,
 ) -> Surface:
     """Bring one day's readings onto points: float64 (m, 2), grid CRS.
 
     A point is observed where its nearest series in range reported, filled where only farther ones in range
-    did, missing (NaN) otherwise. `standing` may pass `neighbours(gauges.xy, xy, settings)` when it is known.
+    did. Where none did, a raster's value fills in for the gauges in range, and is an observation of its own
+    where there are none; else the point is missing (NaN). All that a forecast day has is forecast.
+    `standing` may pass `neighbours(gauges.xy, xy, settings)` when it is known, `sampler` one of these points.
     Each point's result depends on that point and the day's readings alone, so any subset of points gives the
     same bytes.
     """
@@ -198,7 +279,35 @@ def surface_of_day(
     observed = found & (nearest <= standing.distance_m[:, 0]) & ~from_gap
     kind = np.where(observed, Kind.OBSERVED, np.where(found, Kind.FILLED, Kind.MISSING)).astype(np.uint8)
     distance_km = np.where(found, nearest / 1000, np.nan).astype(np.float32)
-    return Surface(values, kind, distance_km, np.where(found, first, -1).astype(np.int32), gauges.series)
+    surface = Surface(values, kind, distance_km, np.where(found, first, -1).astype(np.int32), gauges.series)
+    if gauges.rasters and not found.all():
+        surface = _overlaid(surface, gauges, xy, np.isfinite(standing.distance_m[:, 0]), sampler)
+    if gauges.forecast:
+        kind = np.where(surface.kind == Kind.MISSING, Kind.MISSING, Kind.FORECAST).astype(np.uint8)
+        surface = replace(surface, kind=kind)
+    return surface
+
+
+def _overlaid(
+    surface: Surface,
+    gauges: GaugeDay,
+    xy: Points,
+    watched: npt.NDArray[np.bool_],
+    sampler: RasterSampler | None,
+) -> Surface:
+    """Give points without a value that of the first raster that has one. `watched`: a gauge is in range."""
+    assert gauges.crs is not None  # noqa: S101 - for the type checker
+    sampler = sampler or RasterSampler(xy, gauges.crs)
+    values, kind = surface.values.copy(), surface.kind.copy()
+    distance_km, nearest = surface.distance_km.copy(), surface.nearest.copy()
+    for number, raster in enumerate(gauges.rasters, start=len(gauges.series)):
+        sampled = sampler.sample(*raster.read())
+        here = np.isnan(values) & np.isfinite(sampled.values)
+        values[here] = sampled.values[here]
+        kind[here] = np.where(watched[here], Kind.FILLED, Kind.OBSERVED)
+        distance_km[here] = sampled.distance_m[here] / 1000
+        nearest[here] = number
+    return Surface(values, kind, distance_km, nearest, gauges.names)
 
 
 def daily_surfaces(
@@ -211,15 +320,34 @@ def daily_surfaces(
     """Yield the surface of each day in turn, from the store where it is there, else made and stored."""
     targets = hashlib.sha256(np.ascontiguousarray(xy).tobytes()).hexdigest()
     network: tuple[Points, Neighbours] | None = None
+    sampler: RasterSampler | None = None
     for gauges in days:
         digest = _digest(gauges, variable, targets, settings)
         surface = store.get(variable, gauges.day, digest, len(xy))
         if surface is None:
             if network is None or not np.array_equal(network[0], gauges.xy):
                 network = gauges.xy, neighbours(gauges.xy, xy, settings)
-            surface = surface_of_day(gauges, xy, settings, network[1])
-            store.put(variable, gauges.day, digest, surface)
+            if gauges.rasters and sampler is None and gauges.crs is not None:
+                sampler = RasterSampler(xy, gauges.crs)
+            sound = without_damaged(gauges)
+            surface = surface_of_day(sound, xy, settings, network[1], sampler)
+            # Not of forecasts: of every member of every issue, none would be asked for again.
+            if sound is gauges and not gauges.forecast:
+                store.put(variable, gauges.day, digest, surface)
         yield surface
+
+
+def without_damaged(gauges: GaugeDay) -> GaugeDay:
+    """Leave out rasters whose files cannot be read, and name them: one bad file does not stop the map."""
+    sound = []
+    for raster in gauges.rasters:
+        try:
+            raster.read()
+        except StorageError as error:
+            _log.error("a raster is left out", feed=raster.feed, day=str(gauges.day), reason=str(error))
+        else:
+            sound.append(raster)
+    return gauges if len(sound) == len(gauges.rasters) else replace(gauges, rasters=tuple(sound))
 
 
 def _inverse_distance(
@@ -255,6 +383,10 @@ def _digest(gauges: GaugeDay, variable: str, targets: str, settings: ForcingSett
         "power": settings.power,
         "series": gauges.series,
     }
+    if gauges.rasters:
+        said["rasters"] = [[raster.feed, raster.digest] for raster in gauges.rasters]
+    if gauges.forecast:
+        said["forecast"] = True
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for array in (gauges.xy, gauges.value, gauges.interpolated):
         digest.update(np.ascontiguousarray(array).tobytes())

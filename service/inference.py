@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporters.companions import QUANTILE_BANDS
 from exporters.layer import NODATA, Odds, store
 from service.bundle import Bundle
 from service.ensemble import Member, marks_of, spread_of, values_outside, windows_outside
@@ -56,6 +57,9 @@ class LayerStrip:
     stored: Stored  # (rows, width) susceptibility; 255 unknown
     uncertainty: Stored | None = None  # (2, rows, width) spread of the ensemble and marks; 255 unknown
     probability: FloatArray | None = None  # (rows, width), NaN unknown
+    quantiles: Stored | None = (
+        None  # (3, rows, width) of QUANTILE_BANDS over a forecast's members; 255 unknown
+    )
 
 
 def susceptibility_strips(
@@ -85,6 +89,7 @@ def layer_strips(
     bundle: Bundle,
     windows: WindowSet,
     *,
+    forecasts: Sequence[WindowSet] = (),
     members: Sequence[Member] = (),
     odds: Odds | None = None,
     workers: int,
@@ -99,15 +104,19 @@ def layer_strips(
     and every `batch` of forcing cells. Memory holds a few strips, whatever the height, and what each member
     makes of the windows. `on_tile` is called between batches and may raise.
 
+    With `forecasts`, the windows of each member of a forecast, every one of them goes through the model, and
+    susceptibility is the median of what comes out, cell by cell; `windows` then says where there is any.
+
     Raises BundleError when the windows are not the bundle's, StorageError when the state is cut short.
     """
     forcing, grid, manifest = region.forcing, region.grid, bundle.manifest
-    _check_windows(manifest, windows, forcing, state)
+    for one in (windows, *forecasts):
+        _check_windows(manifest, one, forcing, state)
     serve = windows.complete & (state.valid_cells > 0)
     strips = _Strips(forcing, state, windows)
     strange = windows_outside(manifest, windows) if members else None
     with ExitStack() as stack:
-        run = _runner(stack, forcing, bundle, state, windows)
+        runs = [_runner(stack, forcing, bundle, state, one) for one in forecasts or [windows]]
         others = [_runner(stack, forcing, one.bundle, one.state, windows) for one in members]
 
         def one_batch(task: _Task) -> _Task:
@@ -115,7 +124,11 @@ def layer_strips(
                 return task
             flags = strips.flags(task.members)
             known = strips.known(task.members, flags)
-            susceptibility = run(task.members, known)
+            each = [run(task.members, known) for run in runs]
+            susceptibility = each[0]
+            if forecasts:
+                low, susceptibility, high = _quantiles(each)
+                task.blocks["low"], task.blocks["high"] = _stored(low, known), _stored(high, known)
             task.blocks["stored"] = _stored(susceptibility, known)
             if strange is not None:
                 spread = spread_of(susceptibility, [other(task.members, known) for other in others])
@@ -128,7 +141,8 @@ def layer_strips(
 
         done = in_order(one_batch, _tasks(forcing, serve, batch), workers, ahead=4 * max(1, workers))
         stack.callback(done.close)  # drops what has not begun
-        names = ["stored", *(["spread", "marks"] if members else []), *(["probability"] if odds else [])]
+        names = ["stored", *(["low", "high"] if forecasts else [])]
+        names += [*(["spread", "marks"] if members else []), *(["probability"] if odds else [])]
         rasters = {name: strips.empty(name) for name in names}
         for task in done:
             if on_tile is not None:
@@ -145,6 +159,7 @@ def layer_strips(
                     inside["stored"],
                     np.stack([inside["spread"], inside["marks"]]) if members else None,
                     inside.get("probability"),
+                    np.stack([inside["low"], inside["stored"], inside["high"]]) if forecasts else None,
                 )
                 rasters = {name: strips.empty(name) for name in names}
 
@@ -217,6 +232,11 @@ class _Strips:
         k = self._forcing.k
         view = strip.reshape(k, -1, k)
         view[:, self._forcing.active[members, 1]] = blocks.reshape(-1, k, k).transpose(1, 0, 2)
+
+
+def _quantiles(each: Sequence[FloatArray]) -> FloatArray:
+    """Return QUANTILE_BANDS over members' outputs, linear between them: type 7 of Hyndman and Fan (1996)."""
+    return np.asarray(np.quantile(np.stack(each), list(QUANTILE_BANDS.values()), axis=0), np.float32)
 
 
 def _stored(values: FloatArray, known: npt.NDArray[np.bool_]) -> Stored:

@@ -10,24 +10,25 @@ import numpy.typing as npt
 
 from exporters.cog import PROVENANCE, LayerTags, LayerWriter, write_provenance
 from exporters.cog_files import StripCog
-from exporters.companions import open_probability, open_uncertainty
+from exporters.companions import open_probability, open_quantiles, open_uncertainty
 from service.inference import LayerStrip, training_range_shares
-from service.sequences import WindowSet
+from service.layer_windows import LayerWindows
 from service.workshop import Workshop
 
 
 class LayerFiles:
     """Writes the rasters of a layer into `folder`: always the three, and beside them what the model gives."""
 
-    def __init__(self, shop: Workshop, windows: WindowSet, folder: Path) -> None:
-        self._shop, self._windows, self._folder = shop, windows, folder
+    def __init__(self, shop: Workshop, made: LayerWindows, lead: int, folder: Path) -> None:
+        self._shop, self._made, self._folder = shop, made, folder
         grid, odds = shop.region.grid, shop.bundle.manifest.odds
         self._tags = LayerTags(
             region=shop.region.id,
-            day=windows.day,
+            day=made.windows.day,
             model=f"{shop.bundle.manifest.name} {shop.bundle.manifest.version}",
             synthetic=shop.settings.region.synthetic,
             attribution=shop.settings.region.attribution,
+            lead=lead,
         )
         place: dict[str, Any] = {
             "crs": grid.crs,
@@ -39,14 +40,21 @@ class LayerFiles:
         self._layer = LayerWriter(folder, scheme=shop.scheme, **place)
         self._uncertainty: StripCog | None = None
         self._probability: StripCog | None = None
-        if shop.members:
+        self._quantiles: StripCog | None = None
+        if shop.members and not made.members:
             self._uncertainty = open_uncertainty(folder, members=len(shop.members), **place)
         if odds is not None:
             self._probability = open_probability(folder, odds=odds, **place)
+        if made.forecast is not None and made.forecast.has_quantiles:
+            self._quantiles = open_quantiles(folder, forecast=made.forecast, **place)
 
     def write(self, strip: LayerStrip) -> npt.NDArray[np.uint8]:
         """Write a strip; return its classes. Raises what `LayerWriter.write` raises."""
-        for out, values in ((self._uncertainty, strip.uncertainty), (self._probability, strip.probability)):
+        for out, values in (
+            (self._uncertainty, strip.uncertainty),
+            (self._probability, strip.probability),
+            (self._quantiles, strip.quantiles),
+        ):
             if out is not None and values is not None:
                 out.write(strip.row, values)
         return self._layer.write(strip.row, strip.stored)
@@ -54,7 +62,7 @@ class LayerFiles:
     def finish(self) -> None:
         """Make the COGs, and provenance.tif. Raises ValueError for missing rows, OSError for a full disk."""
         self._layer.finish()
-        for out in (self._uncertainty, self._probability):
+        for out in (self._uncertainty, self._probability, self._quantiles):
             if out is not None:
                 out.finish()
         self._write_provenance()
@@ -62,14 +70,16 @@ class LayerFiles:
     def close(self) -> None:
         """Give up what is not finished."""
         self._layer.close()
-        for out in (self._uncertainty, self._probability):
+        for out in (self._uncertainty, self._probability, self._quantiles):
             if out is not None:
                 out.close()
 
     def _write_provenance(self) -> None:
-        shop, windows = self._shop, self._windows
+        shop, windows = self._shop, self._made.windows
         forcing = shop.region.forcing
-        ranges = training_range_shares(shop.state, shop.bundle.manifest, windows)
+        manifest = shop.bundle.manifest
+        ranges = training_range_shares(shop.state, manifest, windows)
+        each = [training_range_shares(shop.state, manifest, one).windows for one in self._made.members]
         write_provenance(
             self._folder / PROVENANCE,
             crs=forcing.grid.crs,
@@ -83,7 +93,7 @@ class LayerFiles:
                 "carried": windows.carried,
                 "forecast": windows.forecast,
                 "distance_km": windows.distance_km,
-                "windows_outside_training": ranges.windows,
+                "windows_outside_training": np.mean(each, axis=0) if each else ranges.windows,
                 "cells_outside_training": ranges.factors,
                 "basis": windows.basis,
             },

@@ -105,10 +105,12 @@ class Ledger:
         )
         return cursor.rowcount
 
-    def runs(self, limit: int = 50, kind: str | None = None) -> list[Run]:
-        """Return the newest runs (of one kind: refresh, replay), newest first."""
+    def runs(self, limit: int = 50, kind: str | None = None, lead: int | None = None) -> list[Run]:
+        """Return the newest runs (of one kind: refresh, replay; of one lead), newest first."""
         rows = self._db.execute(
-            "SELECT * FROM run WHERE ? IS NULL OR kind = ? ORDER BY id DESC LIMIT ?", (kind, kind, limit)
+            "SELECT * FROM run WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR lead = ?2)"
+            " ORDER BY id DESC LIMIT ?3",
+            (kind, lead, limit),
         )
         return [run_of(row) for row in rows]
 
@@ -211,6 +213,13 @@ class Ledger:
             as_of,
         )
 
+    def forecasts_issued(self) -> dict[int, datetime]:
+        """Return by lead when the newest forecast was made that was not withdrawn, current or not."""
+        rows = self._db.execute(
+            "SELECT lead, max(issued_at) FROM layer WHERE lead > 0 AND withdrawn_at IS NULL GROUP BY lead"
+        )
+        return {row[0]: from_stamp(row[1]) for row in rows}
+
     def layers(
         self,
         since: date | None = None,
@@ -249,8 +258,8 @@ class Ledger:
         return [shown_of(row, self._place(row["folder"])) for row in rows]
 
     def first_day(self) -> date | None:
-        """Return the oldest day that ever had a layer."""
-        row = self._db.execute("SELECT min(day) FROM layer").fetchone()
+        """Return the oldest day that ever had a nowcast."""
+        row = self._db.execute("SELECT min(day) FROM layer WHERE lead = 0").fetchone()
         return date.fromisoformat(row[0]) if row[0] else None
 
     def is_withdrawn(self, day: date, digest: str, lead: int = 0) -> bool:
@@ -260,6 +269,13 @@ class Ledger:
             (day.isoformat(), lead, digest),
         ).fetchone()
         return row is not None
+
+    def bases(self, since: date, until: date) -> dict[str, dict[str, str]]:
+        """Return the digests behind each layer of the days `since` to `until`, by its id."""
+        rows = self._db.execute(
+            "SELECT id, basis FROM layer WHERE day BETWEEN ? AND ?", (since.isoformat(), until.isoformat())
+        )
+        return {row["id"]: dict(json.loads(row["basis"])) for row in rows}
 
     def folders(self) -> set[str]:
         """Return the folder of every recorded layer whose files are kept."""
@@ -289,6 +305,21 @@ class Ledger:
             "UPDATE layer SET removed_at = ? WHERE id = ? AND removed_at IS NULL",
             [(self._now(), identity) for identity in identities],
         )
+
+    # --- scores of forecasts ---
+
+    def keep_scores(self, issued_on: date, record: str) -> None:
+        """Keep the scores of forecasts (JSON) as they stood on a day; later ones of the day replace them."""
+        self._db.execute(
+            "INSERT INTO forecast_score (issued_on, made_at, record) VALUES (?, ?, ?)"
+            " ON CONFLICT (issued_on) DO UPDATE SET made_at = excluded.made_at, record = excluded.record",
+            (issued_on.isoformat(), self._now(), record),
+        )
+
+    def newest_scores(self) -> str | None:
+        """Return the scores that were kept last, as JSON; None where there are none."""
+        row = self._db.execute("SELECT record FROM forecast_score ORDER BY issued_on DESC LIMIT 1").fetchone()
+        return str(row["record"]) if row else None
 
     # --- human acts ---
 

@@ -93,4 +93,11 @@ MIGRATIONS = (
         sent_at TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE forecast_score (
+        issued_on TEXT PRIMARY KEY,    -- the day on which they were measured
+        made_at TEXT NOT NULL,
+        record TEXT NOT NULL           -- JSON: service.forecast_scores.ForecastScores
+    );
+    """,
 )

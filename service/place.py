@@ -21,6 +21,7 @@ from rasterio.windows import Window
 from service.errors import RegionError
 from service.forcing import RAIN, gauge_days, neighbours, surface_of_day
 from service.manifest import VariableSpec
+from service.reading_values import NOTHING_MORE, Selection
 from service.readings import Archive
 from service.region import ForcingGrid, Grid, Region, Zone
 from service.reservoirs import Reservoirs, check_variables, level_variables, read_levels
@@ -131,6 +132,7 @@ def place_window(
     lag_days: int,
     as_of: datetime | None = None,
     reservoirs: Reservoirs | None = None,
+    selection: Selection = NOTHING_MORE,
 ) -> PlaceWindow:
     """Return the window of a cell for a layer of `day`, as it was known at `as_of`.
 
@@ -151,7 +153,7 @@ def place_window(
     if RAIN in names:
         column = names.index(RAIN)
         points = np.concatenate([square.node_xy, square.cell_centres(0)[[cell.number]]])
-        gauges, _ = gauge_days(archive, RAIN, days, forcing.grid.crs, settings, as_of)
+        gauges, _ = gauge_days(archive, RAIN, days, forcing.grid.crs, settings, as_of, selection)
         network, near = None, None
         for number, today in enumerate(gauges):
             # The same gauges stand on most days, and finding the nearest is most of the work.
@@ -173,8 +175,9 @@ def place_window(
         if linked is None:
             corners[:, :, axis] = [spec.unlinked for spec in variables if spec.name != RAIN]
         else:
-            readings = read_levels(archive, reservoirs, days[0], days[-1], as_of)
-            levels = level_variables(readings, reservoirs, level_names, days, settings)
+            readings = read_levels(archive, reservoirs, days[0], days[-1], as_of, selection)
+            ahead = selection.forecast.first if selection.forecast else None
+            levels = level_variables(readings, reservoirs, level_names, days, settings, ahead)
             corners[:, :, axis] = levels.value[:, linked]
             kinds[:, axis] = levels.kind[:, linked]
     return PlaceWindow(

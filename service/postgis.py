@@ -21,8 +21,9 @@ from exporters.postgis.migrate import SchemaBehind, migrations, open_schema
 from service.errors import SettingsError, UsageError
 from service.region import make_grid
 from service.settings import Settings
+from service.settings_base import Secret
 from service.settings_outlets import PostgisExporter as PostgisSettings
-from service.settings_outlets import PostgisLogin, Secret
+from service.settings_outlets import PostgisLogin
 
 
 class RegionalPostgis(PostgisExporter):

@@ -12,10 +12,15 @@ from typing import NamedTuple
 
 
 class Quality(StrEnum):
-    """What a reading in the archive is worth: only good ones reach a window."""
+    """What a reading in the archive is worth: only good ones reach a window.
+
+    A row that is not good takes away the good reading of the same value that stood for its series and day,
+    and leaves one of another value.
+    """
 
     GOOD = "good"
-    REJECTED = "rejected"
+    SUSPECT = "suspect"  # a check doubts it (service.checks); a person may accept or reject it
+    REJECTED = "rejected"  # a person decided that it is wrong
 
 
 class Reason(StrEnum):
@@ -31,6 +36,7 @@ class Reason(StrEnum):
     FIELDS = "fields"
     ENCODING = "encoding"
     TRUNCATED = "truncated"
+    FLAGGED = "flagged"  # by the source itself
 
 
 class Observation(NamedTuple):
@@ -43,6 +49,9 @@ class Observation(NamedTuple):
     file: str
     row: int
     raw: str
+    version: str = ""  # of the product
+    issued_at: str = ""  # of a forecast, UTC stamp
+    member: int | None = None  # of a forecast's ensemble
 
 
 class Rejection(NamedTuple):
@@ -98,12 +107,12 @@ def check(observation: Observation, limits: Limits, today: date) -> Rejection | 
 
 
 def settle_duplicates(observations: Iterable[Observation]) -> Iterator[tuple[Observation | Rejection, int]]:
-    """Settle one fetch, sorted by (series, day): yield what is left, with how many repeats it stands for.
+    """Settle one fetch, sorted by series, day, issue and member: yield what is left, and its repeats.
 
     The same value twice is kept once. Different values for one series and day are all rejected, each
     naming the other rows: nothing says which one is right.
     """
-    for _, group in groupby(observations, key=lambda item: (item.series, item.day)):
+    for _, group in groupby(observations, key=_identity):
         first, *others = group
         if all(item.value == first.value for item in others):
             yield first, len(others)
@@ -113,6 +122,10 @@ def settle_duplicates(observations: Iterable[Observation]) -> Iterator[tuple[Obs
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         for item in rows:
             yield _reject(item, Reason.DUPLICATE, f"different values for one day: {places}{more}"), 0
+
+
+def _identity(item: Observation) -> tuple[str, date, str, int | None]:
+    return item.series, item.day, item.issued_at, item.member
 
 
 def _reject(observation: Observation, reason: Reason, detail: str) -> Rejection:

@@ -1,44 +1,69 @@
 """The bitemporal archive of readings: what was measured for a day, and since when we know it.
 
-Nothing is overwritten. A correction is a new row with a later known_at, a gauge that moved is a new position.
+Nothing is overwritten. A correction is a new row with a later known_at, a gauge that moved is a new position,
+and so is every doubt about a reading and every decision on a doubt (service.readings_rule says what stands).
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from service.errors import InputError
 from service.feed_log import FeedLog, FeedStatistics
 from service.quality import Quality
-from service.reading_values import AddReport, Reading, Readings, Series, SeriesPosition
+from service.raster_index import RasterIndex
+from service.reading_values import (
+    AddReport,
+    Doubt,
+    ForecastIssue,
+    Fresh,
+    Issue,
+    Reading,
+    Readings,
+    Series,
+    SeriesDay,
+    SeriesPosition,
+    Suspect,
+)
+from service.readings_doubts import Doubts
 from service.readings_schema import MIGRATIONS
+from service.readings_series import SeriesBook
+from service.readings_views import END_OF_TIME, Views, moment_of
 from service.sqlite import open_database, transaction
 from service.stage import Stage
-from service.stamps import from_stamp, to_stamp, utc_now
+from service.stamps import to_stamp, utc_now
 
-_END_OF_TIME = "9999-12-31T23:59:59.999999Z"
+_PLAIN = (
+    "SELECT value, product_version, known_at FROM reading WHERE series = ? AND day = ? AND known_at <= ?"
+    " AND {quality} AND issued_at IS NULL ORDER BY known_at DESC, row DESC LIMIT 1"
+)
+_STANDING_GOOD = _PLAIN.format(quality="quality = 'good'")
+_STANDING_OTHER = _PLAIN.format(quality="quality <> 'good' AND quality = ?")
+_STANDING_FORECAST = (
+    "SELECT value, product_version, known_at FROM reading WHERE issued_at = ? AND member IS ? AND day = ?"
+    " AND series = ? AND known_at <= ? AND quality = ? ORDER BY known_at DESC, row DESC LIMIT 1"
+)
 
 
 class Archive:
-    """readings.sqlite. One object for one thread."""
+    """readings.sqlite and the rasters beside it. One object for one thread."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now, *, make: bool = True) -> None:
         """Open the archive; `make` = False is for those who only look, and makes no file."""
         self.path = path
         self.clock = clock
         self._db = open_database(path, MIGRATIONS, "archive of readings", make=make)
-        self._numbers: dict[tuple[str, str, str], int] = {}
+        self._book = SeriesBook(self._db)
+        self._views = Views(self._db, self._book)
         self.log = FeedLog(self._db)
+        self._doubts = Doubts(self._db, self._book, self._views, self.log)
+        self.rasters = RasterIndex(self._db, path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +85,7 @@ class Archive:
             with transaction(self._db):
                 yield
         except BaseException:
-            self._numbers.clear()  # series numbered in the block are gone
+            self._book.forget()  # series numbered in the block are gone
             raise
 
     def stage(self) -> Stage:
@@ -72,43 +97,19 @@ class Archive:
     def add_series(
         self, feed: str, variable: str, positions: Iterable[SeriesPosition], known_at: datetime | None = None
     ) -> int:
-        """Take in where series are measured; return how many are new or have moved.
+        """Take in where series are measured; return how many are new or have moved or changed their range.
 
         The first position of a series holds from ever; a changed one holds from the day it became known.
         """
-        stamp = to_stamp(known_at or self.clock())
-        changed = 0
         with self.transaction():
-            for position in positions:
-                number = self._number(variable, feed, position.id)
-                place = (_or_none(position.lon), _or_none(position.lat), position.elevation_m)
-                if number is None:
-                    cursor = self._db.execute(
-                        "INSERT INTO series (feed, variable, id, first_known_at) VALUES (?, ?, ?, ?)",
-                        (feed, variable, position.id, stamp),
-                    )
-                    number = self._numbers[variable, feed, position.id] = int(cursor.lastrowid or 0)
-                elif (
-                    place
-                    == self._db.execute(
-                        "SELECT lon, lat, elevation_m FROM position WHERE series = ?"
-                        " ORDER BY known_at DESC, row DESC LIMIT 1",
-                        (number,),
-                    ).fetchone()
-                ):
-                    continue
-                self._db.execute(
-                    "INSERT INTO position (series, known_at, lon, lat, elevation_m) VALUES (?, ?, ?, ?, ?)",
-                    (number, stamp, *place),
-                )
-                changed += 1
-        return changed
+            return self._book.add(feed, variable, positions, to_stamp(known_at or self.clock()))
 
     def add(self, readings: Iterable[Reading], now: datetime | None = None) -> AddReport:
         """Take in readings, all or none; what is known already adds no row.
 
         A reading without known_at is known from `now` (default: the clock). One whose known_at is an
-        assumption keeps it only as the first row of its day; a correction is known from `now`.
+        assumption keeps it only as the first row of its day; a correction is known from `now`. Readings with
+        `issued_at` are forecasts: each issue and member is apart from all others and from what was measured.
 
         Raises InputError for a series that add_series has not been told of, ValueError for a value that is
         not finite (a missing value is no reading).
@@ -117,28 +118,52 @@ class Archive:
         counts: Counter[str] = Counter()
         rows: Counter[tuple[str, str]] = Counter()
         earliest: dict[int, str] = {}
+        reach: dict[int, tuple[str, str]] = {}
+        doubted: dict[str, set[int]] = {}
+        shaken: set[tuple[int, str]] = set()  # doubted before, and something new was said of it
+        ahead: dict[tuple[object, ...], str] = {}
         with self.transaction():
             for reading in readings:
-                outcome, number, known_at = self._add(reading, stamp)
+                outcome, number, known_at, is_row = self._add(reading, stamp)
+                day = reading.day.isoformat()
+                if is_row and reading.issued_at is None:
+                    if day not in doubted:
+                        doubted[day] = self._doubts.doubted_on(day)
+                    if number in doubted[day] or reading.quality is not Quality.GOOD:
+                        shaken.add((number, day))
                 if outcome != "unchanged":
                     rows[reading.feed, reading.quality.value] += 1
-                    if known_at < earliest.get(number, _END_OF_TIME):
+                    if known_at < earliest.get(number, END_OF_TIME):
                         earliest[number] = known_at
+                    if reading.issued_at is not None:
+                        key = _forecast_day(reading)
+                        ahead[key] = min(known_at, ahead.get(key, END_OF_TIME))
+                    elif reading.quality is Quality.GOOD:
+                        first, last = reach.get(number, (day, day))
+                        reach[number] = min(first, day), max(last, day)
                 if reading.quality is Quality.REJECTED:
                     outcome = "rejected"
                 counts[outcome] += 1
             for number, known_at in earliest.items():
-                self._db.execute(
-                    "UPDATE series SET first_known_at = ? WHERE number = ? AND first_known_at > ?",
-                    (known_at, number, known_at),
-                )
+                self._book.known_from(number, known_at)
+            for number, (first, last) in reach.items():
+                self._book.reaches(number, first, last)
+            for number, day in shaken:
+                self._doubts.settle(number, day)
+            self._db.executemany(
+                "INSERT INTO forecast_day (variable, feed, issued_at, member, day, known_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET known_at = min(known_at, excluded.known_at)",
+                [(*key, known_at) for key, known_at in ahead.items()],
+            )
             self.log.count(rows)
         return AddReport(counts["new"], counts["corrected"], counts["unchanged"], counts["rejected"])
 
-    def _add(self, reading: Reading, now: str) -> tuple[str, int, str]:
+    def _add(self, reading: Reading, now: str) -> tuple[str, int, str, bool]:
+        """Return outcome, number of the series, known_at, and whether a row was added."""
         if not math.isfinite(reading.value):
             raise ValueError(f"{reading.series} {reading.day}: {reading.value} is no reading; leave it out")
-        number = self._number(reading.variable, reading.feed, reading.series)
+        number = self._book.number(reading.variable, reading.feed, reading.series)
         if number is None:
             raise InputError(
                 f"feed {reading.feed}: series {reading.series!r} ({reading.variable}) is not in the archive; "
@@ -147,25 +172,23 @@ class Archive:
         issued_at = to_stamp(reading.issued_at) if reading.issued_at else None
         known_at = to_stamp(reading.known_at) if reading.known_at else now
         fixed = reading.known_at is not None and not reading.known_at_assumed
-        standing = self._db.execute(
-            "SELECT value, product_version, known_at FROM reading WHERE series = ? AND day = ?"
-            " AND known_at <= ? AND quality = ? AND issued_at IS ? AND member IS ?"
-            " ORDER BY known_at DESC, row DESC LIMIT 1",
-            (
-                number,
-                day := reading.day.isoformat(),
-                known_at if fixed else _END_OF_TIME,
-                reading.quality.value,
-                issued_at,
-                reading.member,
-            ),
-        ).fetchone()
+        day, quality = reading.day.isoformat(), reading.quality.value
+        until = known_at if fixed else END_OF_TIME
+        if issued_at is not None:
+            sought = self._db.execute(
+                _STANDING_FORECAST, (issued_at, reading.member, day, number, until, quality)
+            )
+        elif reading.quality is Quality.GOOD:
+            sought = self._db.execute(_STANDING_GOOD, (number, day, until))
+        else:
+            sought = self._db.execute(_STANDING_OTHER, (number, day, until, quality))
+        standing = sought.fetchone()
         assumed = reading.known_at_assumed
         said_again = standing is not None and (reading.value, reading.product_version) == standing[:2]
         # Said again at a later moment of its own, a value gets a row: a correction of a moment between may
         # still arrive, and must not outlast it.
         if said_again and not (fixed and standing[2] < known_at):
-            return "unchanged", number, known_at
+            return "unchanged", number, known_at, False
         if standing is not None and not fixed:
             # Never before the row that it corrects, or that row would go on standing.
             known_at, assumed = max(now, standing[2]), False
@@ -180,221 +203,177 @@ class Archive:
                 issued_at,
                 reading.member,
                 reading.product_version,
-                reading.quality.value,
+                quality,
                 reading.reason,
                 assumed,
             ),
         )
         if said_again:
-            return "unchanged", number, known_at
-        return "new" if standing is None else "corrected", number, known_at
+            return "unchanged", number, known_at, True
+        return "new" if standing is None else "corrected", number, known_at, True
 
-    def _number(self, variable: str, feed: str, identity: str) -> int | None:
-        key = (variable, feed, identity)
-        if key not in self._numbers:
-            row = self._db.execute(
-                "SELECT number FROM series WHERE variable = ? AND feed = ? AND id = ?", key
-            ).fetchone()
-            if row is None:
-                return None
-            self._numbers[key] = row[0]
-        return self._numbers[key]
+    # --- doubts ---
+
+    def doubt(self, doubts: Iterable[Doubt], now: datetime) -> int:
+        """Keep what checks say against values; return how many suspect rows that adds.
+
+        What a check has said before, or of a value that a person accepted or rejected, adds none. `now` is
+        when the checks ran. Raises ValueError for a value that was never read.
+        """
+        with self.transaction():
+            return self._doubts.add(doubts, to_stamp(now))
+
+    def suspects(
+        self,
+        variable: str | None = None,
+        since: date | None = None,
+        until: date | None = None,
+        feed: str | None = None,
+        as_of: datetime | None = None,
+        *,
+        open_only: bool = True,
+    ) -> list[Suspect]:
+        """Return doubted values known at `as_of`, oldest day first.
+
+        Open are those that would stand if nobody doubted them, and on which no person has decided.
+        """
+        found = self._doubts.suspects(variable, since, until, feed, as_of)
+        return [item for item, is_open in found if is_open or not open_only]
+
+    def accept(self, number: int, by: str, reason: str, now: datetime) -> Suspect:
+        """Take a suspect value as good from now on; no check doubts it again. So a rejection is taken back.
+
+        Raises UsageError where there is no such suspect, or a person has decided on it.
+        """
+        with self.transaction():
+            return self._doubts.accept(number, by, reason, now)
+
+    def reject(self, number: int, by: str, reason: str, now: datetime) -> Suspect:
+        """Take a suspect value as wrong from now on, however often its feed says it again.
+
+        Raises UsageError where there is no such suspect, or a person has decided on it.
+        """
+        with self.transaction():
+            return self._doubts.reject(number, by, reason, now)
+
+    def reject_reading(self, at: SeriesDay, by: str, reason: str, now: datetime) -> int:
+        """Take the value that stands for a series and day as wrong from now on; return the row that says so.
+
+        Raises UsageError where none stands.
+        """
+        with self.transaction():
+            return self._doubts.reject_reading(at, by, reason, now)
+
+    def suspect_counts(self) -> dict[tuple[str, str], int]:
+        """Count open suspects by feed and check; one that several checks doubt counts for each."""
+        return self._doubts.open_by_check()
+
+    def open_suspects(self) -> dict[str, int]:
+        """Count open suspects by feed."""
+        return self._doubts.open_by_feed()
+
+    def newest_row(self) -> int:
+        """Return the number of the newest row; 0 where there is none."""
+        return int(self._db.execute("SELECT coalesce(max(row), 0) FROM reading").fetchone()[0])
+
+    def judged_row(self) -> int:
+        """Return the row up to which the checks have seen all readings; 0 where they never ran."""
+        row = self._db.execute("SELECT row FROM judged").fetchone()
+        return int(row[0]) if row else 0
+
+    def unchecked_row(self) -> int:
+        """Return the row up to which readings were used before there were checks; 0 where none were."""
+        row = self._db.execute("SELECT unchecked FROM judged").fetchone()
+        return int(row[0]) if row else 0
+
+    def set_judged_row(self, row: int) -> None:
+        """Note that the checks have seen all readings up to a row."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO judged (id, row) VALUES (1, ?)"
+                " ON CONFLICT (id) DO UPDATE SET row = excluded.row",
+                (row,),
+            )
+
+    def fresh(self, variable: str, after_row: int) -> Fresh | None:
+        """Return which days and series good readings after a row touch; None: none came. No forecasts."""
+        return self._views.fresh(variable, after_row)
+
+    def fresh_since(self, after_row: int) -> datetime | None:
+        """Return when the first of the good readings after a row became known; no forecasts."""
+        return self._views.fresh_since(after_row)
 
     # --- reading ---
 
     def series(self, variable: str, as_of: datetime | None = None) -> list[Series]:
         """Return each series of a variable at its newest position known at `as_of`, by feed and id."""
-        return [positions[-1] for positions in self._positions(variable, _moment(as_of)).values()]
+        return [positions[-1] for positions in self._book.positions(variable, moment_of(as_of)).values()]
 
-    def values(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> Readings:
-        """Return, for each day and series, the newest good reading that was known at `as_of`.
+    def values(
+        self,
+        variable: str,
+        days: Sequence[date],
+        as_of: datetime | None = None,
+        suspects: Collection[SeriesDay] = (),
+    ) -> Readings:
+        """Return, for each day and series, the value that stood at `as_of` (see service.readings_rule).
 
-        Forecasts are not among them. Every series known at `as_of` has a column, in order of feed and id,
-        whether it reported or not; one that moved while `days` ran has one for each position.
+        `suspects` are days of series whose open suspect values are taken as good. Forecasts are not among
+        them. Every series known at `as_of` has a column, in order of feed and id, whether it reported or not;
+        one that moved while `days` ran has one for each position.
         """
-        wanted = {day.isoformat(): index for index, day in enumerate(days)}
-        if len(wanted) != len(days):
-            raise ValueError("the same day was asked for twice")
-        moment = _moment(as_of)
-        columns: list[Series] = []
-        columns_of: dict[int, list[int]] = {}
-        for number, positions in self._positions(variable, moment).items():
-            here = [item for item in positions if days and _overlaps(item, min(days), max(days))]
-            columns_of[number] = list(range(len(columns), len(columns) + len(here)))
-            columns += here
-        value = np.full((len(days), len(columns)), np.nan, dtype=np.float32)
-        known: dict[tuple[int, int], str] = {}
-        for number, day, amount, known_at in self._standing(variable, wanted, moment):
-            row = wanted.get(day)
-            if row is not None:
-                column = _column_of(columns, columns_of[number], days[row])
-                value[row, column] = amount
-                known[row, column] = known_at
-        by_day: list[str | None] = [None] * len(days)
-        for (row, _), stamp in known.items():
-            by_day[row] = max(by_day[row] or "", stamp)
-        return Readings(
-            variable=variable,
-            days=tuple(days),
-            series=tuple(columns),
-            value=value,
-            known_at=max((stamp for stamp in by_day if stamp), default=None),
-            known_at_by_day=tuple(by_day),
-        )
+        return self._views.values(variable, days, as_of, suspects)
 
-    def _standing(self, variable: str, days: Iterable[str], moment: str) -> sqlite3.Cursor | tuple[()]:
-        first, last = min(days, default=None), max(days, default=None)
-        if first is None:
-            return ()
-        # Older rows come first, so that the newest one of a day is what the reader is left with. CROSS JOIN
-        # keeps the order of the loops: series outside, the index (series, day) inside.
-        return self._db.execute(
-            "SELECT r.series, r.day, r.value, r.known_at FROM series s CROSS JOIN reading r"
-            " ON r.series = s.number WHERE s.variable = ? AND r.day BETWEEN ? AND ? AND r.known_at <= ?"
-            " AND r.quality = ? AND r.issued_at IS NULL ORDER BY r.series, r.day, r.known_at, r.row",
-            (variable, first, last, moment, Quality.GOOD.value),
-        )
+    def issues(
+        self, variable: str, as_of: datetime | None = None, since: datetime | None = None
+    ) -> list[Issue]:
+        """Return the issues of forecasts known at `as_of`, issued from `since` on, newest first."""
+        return self._views.issues(variable, as_of, since)
 
-    def _positions(self, variable: str, moment: str) -> dict[int, list[Series]]:
-        """Return the positions of each series, oldest first, by its number; ordered by feed and id."""
-        rows = self._db.execute(
-            "SELECT s.number, s.id, s.feed, p.lon, p.lat, p.elevation_m, p.known_at FROM series s"
-            " JOIN position p ON p.series = s.number WHERE s.variable = ? AND s.first_known_at <= ?"
-            " AND (p.known_at <= ? OR p.row = (SELECT q.row FROM position q WHERE q.series = s.number"
-            " ORDER BY q.known_at, q.row LIMIT 1)) ORDER BY s.feed, s.id, p.known_at, p.row",
-            (variable, moment, moment),
-        )
-        found: dict[int, list[Series]] = {}
-        for number, identity, feed, lon, lat, elevation, known_at in rows:
-            positions = found.setdefault(number, [])
-            start = from_stamp(known_at).date() if positions else None
-            if positions and positions[-1].valid_from == start:
-                # Changed again on the same day: the earlier position never held for a whole day.
-                positions.pop()
-            elif positions:
-                assert start is not None  # noqa: S101 - for the type checker
-                positions[-1] = replace(positions[-1], valid_to=start - timedelta(days=1))
-            positions.append(
-                Series(identity, feed, variable, _or_nan(lon), _or_nan(lat), elevation, start, None)
-            )
-        return found
+    def forecast_values(
+        self, variable: str, days: Sequence[date], issue: ForecastIssue, as_of: datetime | None = None
+    ) -> Readings:
+        """Return, for each day and series of its feed, what one issue and member said, factors not applied.
+
+        Series as in `values`.
+        """
+        return self._views.forecast_values(variable, days, issue, as_of)
 
     def history(self, feed: str, variable: str, series: str, day: date) -> list[Reading]:
-        """Return every row of a series and day, oldest knowledge first."""
-        rows = self._db.execute(
-            "SELECT r.value, r.known_at, r.issued_at, r.member, r.product_version, r.quality, r.reason,"
-            " r.known_at_assumed FROM reading r JOIN series s ON s.number = r.series WHERE s.feed = ?"
-            " AND s.variable = ? AND s.id = ? AND r.day = ? ORDER BY r.known_at, r.row",
-            (feed, variable, series, day.isoformat()),
-        )
-        return [
-            Reading(
-                feed,
-                variable,
-                series,
-                day,
-                value,
-                from_stamp(known_at),
-                from_stamp(issued_at) if issued_at else None,
-                member,
-                version,
-                Quality(quality),
-                reason,
-                bool(assumed),
-            )
-            for value, known_at, issued_at, member, version, quality, reason, assumed in rows
-        ]
+        """Return every row of a series and day, oldest knowledge first, forecasts included."""
+        return self._views.history(feed, variable, series, day)
 
     def latest_readings(self, variable: str, until: date) -> list[Reading]:
-        """Return the newest reading of each series up to a day, good or rejected, by feed and id.
+        """Return the newest reading of each series up to a day, by feed and id.
 
-        Of one day's readings a good one counts, since it is what a window is given. Forecasts do not.
+        That is what stands for its day; where nothing does, the last suspect or rejected one. No forecasts.
         """
-        rows = self._db.execute(
-            "SELECT s.feed, s.id, r.day, r.value, r.known_at, r.product_version, r.quality, r.reason"
-            " FROM series s JOIN reading r ON r.row = (SELECT q.row FROM reading q WHERE q.series = s.number"
-            " AND q.day <= ? AND q.issued_at IS NULL"
-            " ORDER BY q.day DESC, q.quality = 'good' DESC, q.known_at DESC, q.row DESC LIMIT 1)"
-            " WHERE s.variable = ? ORDER BY s.feed, s.id",
-            (until.isoformat(), variable),
-        )
-        return _readings_of(variable, rows)
+        return self._views.latest_readings(variable, until)
 
     def newest_by_day(self, variable: str, since: date) -> list[Reading]:
-        """Return the newest reading of each series and day from a day on, good or rejected, oldest day first.
+        """Return the reading of each series and day from a day on, by feed, id and day.
 
-        A day's newest good reading counts, or, where it has none, the newest rejected one. No forecasts.
+        That is what stands for the day; where nothing does, the last suspect or rejected one. No forecasts.
         """
-        rows = self._db.execute(
-            "SELECT feed, id, day, value, known_at, product_version, quality, reason FROM ("
-            "SELECT s.feed, s.id, r.*, row_number() OVER (PARTITION BY r.series, r.day"
-            " ORDER BY r.quality = 'good' DESC, r.known_at DESC, r.row DESC) AS place"
-            " FROM series s CROSS JOIN reading r ON r.series = s.number"
-            " WHERE s.variable = ? AND r.day >= ? AND r.issued_at IS NULL)"
-            " WHERE place = 1 ORDER BY feed, id, day",
-            (variable, since.isoformat()),
-        )
-        return _readings_of(variable, rows)
+        return self._views.newest_by_day(variable, since)
 
     def first_day(self, variable: str | None = None) -> date | None:
-        """Return the oldest day with a good reading of the variable (or of any)."""
-        return self._outermost("ASC", variable)
+        """Return the oldest day on which a reading or raster of the variable (or of any) stands."""
+        days = (self._views.outermost("ASC", variable), self.rasters.first_day(variable=variable))
+        return min(filter(None, days), default=None)
 
     def newest_day(self, variable: str | None = None) -> date | None:
-        """Return the newest day with a good reading of the variable (or of any)."""
-        return self._outermost("DESC", variable)
-
-    def _outermost(self, order: str, variable: str | None) -> date | None:
-        pick = "max" if order == "DESC" else "min"
-        row = self._db.execute(
-            f"SELECT {pick}((SELECT r.day FROM reading r WHERE r.series = s.number AND r.quality = 'good'"  # noqa: S608
-            f" AND r.issued_at IS NULL ORDER BY r.day {order} LIMIT 1)) FROM series s"
-            " WHERE ? IS NULL OR s.variable = ?",
-            (variable, variable),
-        ).fetchone()
-        return date.fromisoformat(row[0]) if row[0] else None
+        """Return the newest day on which a reading or raster of the variable (or of any) stands."""
+        days = (self._views.outermost("DESC", variable), self.rasters.newest_day(variable=variable))
+        return max(filter(None, days), default=None)
 
     def feed_statistics(self) -> tuple[FeedStatistics, ...]:
         """Return each feed's attempts, errors, readings by quality and newest day, by name."""
         return self.log.statistics()
 
 
-def _readings_of(variable: str, rows: Iterable[Any]) -> list[Reading]:
-    return [
-        Reading(
-            feed,
-            variable,
-            identity,
-            date.fromisoformat(day),
-            value,
-            from_stamp(known_at),
-            product_version=version,
-            quality=Quality(quality),
-            reason=reason,
-        )
-        for feed, identity, day, value, known_at, version, quality, reason in rows
-    ]
-
-
-def _moment(as_of: datetime | None) -> str:
-    return _END_OF_TIME if as_of is None else to_stamp(as_of)
-
-
-def _overlaps(series: Series, first: date, last: date) -> bool:
-    return (series.valid_from is None or series.valid_from <= last) and (
-        series.valid_to is None or series.valid_to >= first
-    )
-
-
-def _column_of(columns: Sequence[Series], candidates: Sequence[int], day: date) -> int:
-    if len(candidates) == 1:
-        return candidates[0]
-    return next(column for column in candidates if _overlaps(columns[column], day, day))
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _forecast_day(reading: Reading) -> tuple[object, ...]:
+    """Return the key of a forecast's row in table forecast_day."""
+    issued_at = to_stamp(reading.issued_at) if reading.issued_at else ""
+    member = -1 if reading.member is None else reading.member
+    return reading.variable, reading.feed, issued_at, member, reading.day.isoformat()

@@ -18,23 +18,27 @@ from exporters.stac import write_item
 from service.areas import AreaCounter, Change, class_area_changes, zone_areas
 from service.display import show_latest
 from service.errors import HeldError, Outcome, UsageError
-from service.files import digest_of, replacing_folder
+from service.files import replacing_folder
+from service.forecast import forecast_windows
 from service.hotspots import Hotspots, date_hotspots, find_hotspots
 from service.inference import layer_strips
+from service.layer_basis import are_comparable, fixed_basis, layer_basis, layer_digest
 from service.layer_files import LayerFiles
-from service.manifest import Manifest
+from service.layer_windows import LayerWindows, complete_enough, default_day, refuse_empty, windows_of
 from service.refreshed import Refreshed, Stages
-from service.sequences import WindowSet, build_windows
-from service.settings import RegionSettings
+from service.unconfirmed import weigh_suspects
 from service.workshop import Workshop
 
 CHANGE_DAYS = (1, 7)
 _SMALL_FOOTPRINT = 0.9  # below this share of the known area, growth carries a note
 
 
-def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool = True) -> Refreshed:
-    """Make the layer of a day (None: the newest whose window is complete) and publish it.
+def refresh(
+    shop: Workshop, day: date | None, stages: Stages, *, lead: int = 0, by_hand: bool = True
+) -> Refreshed:
+    """Make the layer of a day and publish it.
 
+    Without a day: of lead 0 the newest whose window is complete, else the day that is `lead` days ahead.
     With `shop.as_of` set, rebuild it as it would have been made then, under replays/, and publish nothing.
     A withdrawn day is published again only where a person names it (`by_hand`), and with other inputs.
     The caller holds the region's lock and records how it ended (service.runs); exporters get the layer from
@@ -42,29 +46,31 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
     """
     replay = shop.as_of is not None
     with stages("windows"):
-        chosen = day or default_day(shop)
-        _refuse_future(shop, chosen)
+        chosen = day or (shop.today + timedelta(days=lead) if lead else default_day(shop))
+        _refuse_other_days(shop, chosen, lead)
         if not replay:
-            _refuse_held(shop, chosen, by_hand=by_hand and day is not None)
-        windows = _windows(shop, chosen)
-        _refuse_empty(shop, windows)
-    digest = _digest(shop, windows)
-    shown = shop.ledger.newest_revision(chosen, as_of=shop.as_of)
-    if not replay and shop.ledger.is_withdrawn(chosen, digest):
+            _refuse_held(shop, chosen, lead, by_hand=by_hand and day is not None)
+        made = forecast_windows(shop, chosen) if lead else _nowcast_windows(shop, chosen)
+        refuse_empty(shop, made)
+    digest = layer_digest(shop, made, lead)
+    shown = shop.ledger.newest_revision(chosen, lead, as_of=shop.as_of)
+    if not replay and shop.ledger.is_withdrawn(chosen, digest, lead):
         raise HeldError(f"the layer of {chosen} with these inputs was withdrawn, and they have not changed")
     if shown is not None and shown.digest == digest and not replay:
-        return Refreshed(Outcome.UNCHANGED, chosen, shown, seconds=stages.seconds)
+        return Refreshed(Outcome.UNCHANGED, chosen, shown, lead=lead, seconds=stages.seconds)
 
-    destination = _destination(shop, chosen, digest)
+    destination = _destination(shop, chosen, lead, digest)
     with replacing_folder(destination) as folder:
-        with closing(LayerFiles(shop, windows, folder)) as files, _counting(shop) as counter:
+        with closing(LayerFiles(shop, made, lead, folder)) as files, _counting(shop) as counter:
             with stages("head"):
                 for strip in layer_strips(
                     shop.region,
                     shop.state,
                     shop.bundle,
-                    windows,
-                    members=shop.members,
+                    made.windows,
+                    forecasts=made.members,
+                    # How far models disagree is said of one window, which a forecast of several has not.
+                    members=() if made.members else shop.members,
                     odds=shop.bundle.manifest.odds,
                     workers=shop.workers,
                 ):
@@ -77,75 +83,51 @@ def refresh(shop: Workshop, day: date | None, stages: Stages, *, by_hand: bool =
             areas = zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
             hotspots = _hotspots(shop, chosen, folder)
         with stages("layer"):
-            notes = (*shop.notes, *_notes(changes, hotspots))
-            layer = _layer(shop, windows, digest, shown, areas, hotspots, notes, destination)
+            notes = (*shop.notes, *made.notes, *_notes(changes, hotspots))
+            layer = _layer(shop, made, lead, digest, shown, areas, hotspots, notes, destination)
             write_areas(folder / "areas.gpkg", layer, _zone_shapes(shop))
             write_item(layer, folder / "item.json")
     if replay:
-        return Refreshed(Outcome.UNCHANGED, chosen, layer, replay=True, seconds=stages.seconds)
+        return Refreshed(Outcome.UNCHANGED, chosen, layer, lead=lead, replay=True, seconds=stages.seconds)
     with stages("ledger"):
-        _record(shop, layer, _basis(shop, windows), shown)
+        _record(shop, layer, layer_basis(shop, made), shown)
     with stages("latest"):
         show_latest(shop.settings.data_dir, shop.ledger)
-    return Refreshed(Outcome.PUBLISHED, chosen, layer, seconds=stages.seconds)
+    return Refreshed(Outcome.PUBLISHED, chosen, layer, lead=lead, seconds=stages.seconds)
 
 
-def default_day(shop: Workshop) -> date:
-    """Return the newest day whose window is complete enough, or else the newest day with any reading.
-
-    Complete enough: coverage, and the share of forcing cells with four windows, reach
-    `forcing.min_coverage`. Raises HeldError where there is no reading at all.
-    """
-    lag = timedelta(days=shop.bundle.manifest.lag_days)
-    newest = [shop.archive.newest_day(variable) for variable in archive_variables(shop.bundle.manifest)]
-    known = [day for day in newest if day is not None]
-    if len(known) < len(newest) or not known:
-        raise HeldError(
-            "there are no readings of every variable yet; bring some with 'colluvium ingest', "
-            "and see 'colluvium check'"
-        )
-    latest = min(shop.today, min(known) + lag)
-    for back in range(shop.bundle.manifest.window_days):
-        day = latest - timedelta(days=back)
-        windows = _windows(shop, day)
-        if _complete_enough(shop, windows):
-            return day
-    return latest
-
-
-def _windows(shop: Workshop, day: date) -> WindowSet:
-    manifest = shop.bundle.manifest
-    return build_windows(
-        shop.settings,
-        shop.region,
-        shop.archive,
-        manifest.variables,
-        day,
-        window_days=manifest.window_days,
-        lag_days=manifest.lag_days,
-        as_of=shop.as_of,
-        reservoirs=shop.reservoirs,
+def _nowcast_windows(shop: Workshop, day: date) -> LayerWindows:
+    weighed = weigh_suspects(shop, windows_of(shop, day))
+    return LayerWindows(
+        weighed.windows,
+        data_until=weighed.windows.days[-1],
+        notes=weighed.notes,
+        basis=weighed.basis,
+        unconfirmed=bool(weighed.taken),
     )
 
 
-def _complete_enough(shop: Workshop, windows: WindowSet) -> bool:
-    least = shop.settings.forcing.min_coverage
-    return bool(windows.coverage >= least and windows.complete.mean() >= least)
-
-
-def _refuse_future(shop: Workshop, day: date) -> None:
-    if day > shop.today:
+def _refuse_other_days(shop: Workshop, day: date, lead: int) -> None:
+    """A forecast is of the day `lead` days after today, a nowcast of none that is still to come."""
+    today = f"today is {shop.today} in {shop.settings.region.timezone}"
+    if lead and day != shop.today + timedelta(days=lead):
         raise UsageError(
-            f"{day} is in the future (today is {shop.today} in {shop.settings.region.timezone}); "
-            "a layer needs the rain of the days before it"
+            f"a layer of lead {lead} is of {shop.today + timedelta(days=lead)}, not of {day} ({today}); "
+            "'--as-of' rebuilds one of an earlier day"
+        )
+    if not lead and day > shop.today:
+        raise UsageError(
+            f"{day} is in the future ({today}); a layer needs the rain of the days before it, "
+            "or a forecast of it: '--lead'"
         )
 
 
-def _refuse_held(shop: Workshop, day: date, *, by_hand: bool) -> None:
+def _refuse_held(shop: Workshop, day: date, lead: int, *, by_hand: bool) -> None:
     _refuse_hold(shop)
-    newest = shop.ledger.newest_revision(day)
+    newest = shop.ledger.newest_revision(day, lead)
     if newest is not None and newest.status == LayerStatus.WITHDRAWN and not by_hand:
-        raise HeldError(f"{newest.id} was withdrawn; publish that day again with 'refresh --day {day}'")
+        again = f"refresh --day {day}" + (f" --lead {lead}" if lead else "")
+        raise HeldError(f"{newest.id} was withdrawn; publish that day again with '{again}'")
 
 
 def _refuse_hold(shop: Workshop) -> None:
@@ -159,7 +141,7 @@ def _record(shop: Workshop, layer: Layer, basis: dict[str, str], shown: Layer | 
     try:
         with shop.ledger.transaction():
             _refuse_hold(shop)
-            newest = shop.ledger.newest_revision(layer.day)
+            newest = shop.ledger.newest_revision(layer.day, layer.lead)
             if newest is not None and newest != shown:
                 raise HeldError(f"{newest.id} was withdrawn while {layer.id} was made; it is not published")
             shop.ledger.add_layer(layer, basis, [exporter.name for exporter in shop.settings.exporters])
@@ -168,60 +150,14 @@ def _record(shop: Workshop, layer: Layer, basis: dict[str, str], shown: Layer | 
         raise
 
 
-def _refuse_empty(shop: Workshop, windows: WindowSet) -> None:
-    if not windows.complete.any():
-        raise HeldError(
-            f"no forcing cell has a complete window for {windows.day} "
-            f"(days {windows.days[0]} to {windows.days[-1]}, coverage {windows.coverage:.0%}); "
-            f"the last good layer stays. Which feed is late? See 'colluvium status'"
-        )
-    if not shop.state.valid_cells[windows.complete].any():
-        raise HeldError(
-            f"for {windows.day} no cell has both a window and a complete {shop.bundle.manifest.patch} x "
-            f"{shop.bundle.manifest.patch} patch of factors; the last good layer stays"
-        )
-
-
-def _digest(shop: Workshop, windows: WindowSet) -> str:
-    """Everything that can change the layer, and nothing else."""
-    return digest_of(_basis(shop, windows), windows.day.isoformat(), 0)
-
-
-def _basis(shop: Workshop, windows: WindowSet) -> dict[str, str]:
-    return {
-        "windows": windows.digest,
-        "hotspots": digest_of(shop.settings.hotspots.model_dump()),
-        "coverage": digest_of(shop.settings.forcing.min_coverage),
-        "region": _region_digest(shop.settings.region),
-        **_fixed_basis(shop),
-    }
-
-
-def _region_digest(region: RegionSettings) -> str:
-    """What the layer says of the region on its face: a map that forgot to say "synthetic" is made again."""
-    return digest_of(region.id, region.timezone, region.synthetic, region.attribution)
-
-
-def _fixed_basis(shop: Workshop) -> dict[str, str]:
-    """What must be the same for two layers to be compared."""
-    return {
-        "bundle": shop.bundle.digest,
-        "state": shop.state.digest,
-        "stack": shop.stack.digest,
-        "mask": shop.region.mask_digest,
-        "zones": shop.region.zones_digest,
-        "classes": digest_of(list(shop.scheme.breaks)),
-    }
-
-
-def _destination(shop: Workshop, day: date, digest: str) -> Path:
+def _destination(shop: Workshop, day: date, lead: int, digest: str) -> Path:
     """A folder that does not exist yet: finished folders are never rewritten."""
     if shop.as_of is not None:
         moment = shop.as_of.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        parent = shop.settings.data_dir / "replays" / f"{day}-l0-asof-{moment}"
+        parent = shop.settings.data_dir / "replays" / f"{day}-l{lead}-asof-{moment}"
         shutil.rmtree(parent / digest[:16], ignore_errors=True)
         return parent / digest[:16]
-    parent = shop.settings.data_dir / "layers" / f"{day}-l0"
+    parent = shop.settings.data_dir / "layers" / f"{day}-l{lead}"
     plain = parent / digest[:16]
     if not plain.exists():
         return plain
@@ -238,7 +174,7 @@ def _counting(shop: Workshop) -> Iterator[AreaCounter]:
 
 
 def _changes(shop: Workshop, day: date, folder: Path) -> dict[int, Change]:
-    """How cells changed class since the comparable layers of 1 and 7 days before."""
+    """How cells changed class since the comparable nowcasts of 1 and 7 days before."""
     earlier = {}
     for days in CHANGE_DAYS:
         before = shop.ledger.current(day - timedelta(days=days), as_of=shop.as_of)
@@ -267,9 +203,7 @@ def _notes(changes: Mapping[int, Change], hotspots: Hotspots) -> list[str]:
 
 
 def _comparable(shop: Workshop, layer: Layer) -> bool:
-    """The same model, state, mask, zones and breaks: only then is a difference a change of the weather."""
-    basis = shop.ledger.basis(layer.id)
-    return all(basis.get(kind) == digest for kind, digest in _fixed_basis(shop).items())
+    return are_comparable(fixed_basis(shop), shop.ledger.basis(layer.id))
 
 
 def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
@@ -289,7 +223,8 @@ def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
 
 def _layer(
     shop: Workshop,
-    windows: WindowSet,
+    made: LayerWindows,
+    lead: int,
     digest: str,
     shown: Layer | None,
     areas: tuple[ZoneArea, ...],
@@ -297,19 +232,22 @@ def _layer(
     notes: tuple[str, ...],
     folder: Path,
 ) -> Layer:
-    day, grid, zone = windows.day, shop.region.grid, shop.settings.timezone
+    windows, grid, zone = made.windows, shop.region.grid, shop.settings.timezone
+    day = windows.day
     known_m2 = sum(area.area_m2 for area in areas if area.zone == "")
+    good = LayerStatus.PROVISIONAL if lead else LayerStatus.COMPLETE
+    carried = bool((windows.carried[windows.complete] > 0).any())
     revision = shown.revision + (shown.digest != digest) if shown else 1
     return Layer(
-        id=f"{shop.region.id}-{day}-l0-r{revision}",
+        id=f"{shop.region.id}-{day}-l{lead}-r{revision}",
         region=shop.region.id,
         day=day,
-        lead=0,
+        lead=lead,
         revision=revision,
         digest=digest,
-        status=LayerStatus.COMPLETE if _complete_enough(shop, windows) else LayerStatus.DEGRADED,
-        unconfirmed=bool((windows.carried[windows.complete] > 0).any()),
-        data_until=windows.days[-1],
+        status=good if complete_enough(shop, windows) else LayerStatus.DEGRADED,
+        unconfirmed=made.unconfirmed or carried,
+        data_until=made.data_until,
         issued_at=shop.clock(),
         valid_from=datetime.combine(day, time_of_day(), zone),
         valid_to=datetime.combine(day + timedelta(days=1), time_of_day(), zone),
@@ -326,17 +264,12 @@ def _layer(
         notes=notes,
         areas=areas,
         hotspots=hotspots.found,
-        members=len(shop.members),
+        members=0 if made.members else len(shop.members),
         odds=shop.bundle.manifest.odds,
+        forecast=made.forecast,
         folder=folder,
     )
 
 
 def _zone_shapes(shop: Workshop) -> list[tuple[str, str, bytes]]:
     return [(zone.id, zone.name, shapely.to_wkb(zone.geometry, byte_order=1)) for zone in shop.region.zones]
-
-
-def archive_variables(manifest: Manifest) -> tuple[str, ...]:
-    """Return the variables of the archive that a model's windows are made from."""
-    names = {"rain" if spec.name == "rain" else "level" for spec in manifest.variables}
-    return tuple(sorted(names))

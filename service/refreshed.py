@@ -25,6 +25,7 @@ class Refreshed:
     day: date | None
     layer: Layer | None = None
     reason: str | None = None
+    lead: int = 0
     replay: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -34,6 +35,7 @@ class Refreshed:
         return {
             "outcome": self.outcome.value,
             "day": self.day.isoformat() if self.day else None,
+            "lead": self.lead,
             "reason": self.reason,
             "replay": self.replay,
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
@@ -48,6 +50,7 @@ class Refreshed:
             "class_area_m2": _region_areas(layer, "area_m2"),
             "class_area_ratio": _region_areas(layer, "ratio"),
             "model": {"name": layer.model.name, "digest": layer.model.digest} if layer else None,
+            "forecast": layer.forecast.model_dump(mode="json") if layer and layer.forecast else None,
             "notes": list(layer.notes) if layer else [],
         }
 

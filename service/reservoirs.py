@@ -19,6 +19,7 @@ from service.errors import RegionError, SettingsError
 from service.factor_stack import FactorStack
 from service.forcing import MAX_GAP_DAYS, bridge_gaps
 from service.manifest import VariableSpec
+from service.reading_values import NOTHING_MORE, Selection
 from service.readings import Archive
 from service.region import ForcingGrid, Region, read_vectors
 from service.settings import ForcingSettings, ReservoirSettings
@@ -29,7 +30,7 @@ LEVEL = "level"  # the archive's variable; a level series' id is its reservoir's
 CHANGE_DAYS = {"level_change_1d": 1, "level_change_7d": 7, "level_change_30d": 30}
 LEVEL_VARIABLES = ("level_below_full", *CHANGE_DAYS)
 # What a window needs before its first day: the longest change, and the longest gap before that.
-_MARGIN_DAYS = max(CHANGE_DAYS.values()) + MAX_GAP_DAYS + 1
+MARGIN_DAYS = max(CHANGE_DAYS.values()) + MAX_GAP_DAYS + 1
 
 # Lowest elevation of forcing cells, int32 (n, 2) (row, column) -> float64 (n,) metres; NaN where unknown.
 LowestElevation = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.float64]]
@@ -178,12 +179,17 @@ def lowest_in_stack(stack: FactorStack, region: Region, band: str = "elevation")
 
 
 def read_levels(
-    archive: Archive, reservoirs: Reservoirs, first: date, last: date, as_of: datetime | None = None
+    archive: Archive,
+    reservoirs: Reservoirs,
+    first: date,
+    last: date,
+    as_of: datetime | None = None,
+    selection: Selection = NOTHING_MORE,
 ) -> LevelReadings:
     """Read what windows whose days lie in `first` to `last` may need: levels from well before `first`."""
-    start = first - timedelta(days=_MARGIN_DAYS)
+    start = first - timedelta(days=MARGIN_DAYS)
     days = [start + timedelta(days=n) for n in range((last - start).days + 1)]
-    readings = archive.values(LEVEL, days, as_of)
+    readings = archive.values(LEVEL, days, as_of, selection.suspects)
     level = np.full((len(days), len(reservoirs.ids)), np.nan)
     for column, series in enumerate(readings.series):
         if series.id in reservoirs.ids:
@@ -200,20 +206,25 @@ def level_variables(
     variables: Sequence[str],
     days: Sequence[date],
     settings: ForcingSettings,
+    forecast_from: date | None = None,
 ) -> Levels:
     """Return level variables (of LEVEL_VARIABLES) of every reservoir on `days`, consecutive and ascending.
 
     A change over b days is level(day) - level(day - b). Levels inside a gap of at most MAX_GAP_DAYS are
     interpolated linearly (filled); after the last reading they persist `max_carry_days` (carried); else they
     are missing. No reading later than the last of `days` is used.
+
+    From `forecast_from` on, the forecast of a level is its persistence: the last one, as far as it would be
+    carried to the day before. A reading of such a day is still a reading.
     """
     start = (days[0] - readings.first).days
-    if start < _MARGIN_DAYS:
+    if start < MARGIN_DAYS:
         raise ValueError(f"levels were read from {readings.first}, too late for a window from {days[0]}")
     # The same stretch before each window, so that a gap is bridged alike however much was read.
-    level = readings.level[start - _MARGIN_DAYS : start + len(days)]
-    level, kind = _complete(level, settings.max_carry_days)
-    here = slice(_MARGIN_DAYS, _MARGIN_DAYS + len(days))
+    level = readings.level[start - MARGIN_DAYS : start + len(days)]
+    ahead = 0 if forecast_from is None else max(0, (days[-1] - forecast_from).days + 1)
+    level, kind = _complete(level, settings.max_carry_days, ahead)
+    here = slice(MARGIN_DAYS, MARGIN_DAYS + len(days))
     value = np.full((len(days), len(reservoirs.ids), len(variables)), np.nan, dtype=np.float32)
     kinds = np.zeros(value.shape, dtype=np.uint8)
     for number, name in enumerate(variables):
@@ -225,19 +236,23 @@ def level_variables(
             before = slice(here.start - shift, here.stop - shift)
             value[..., number] = level[here] - level[before]
             both = np.stack([kind[here], kind[before]])
-            # Kinds rise from observed to carried, so the weakest is the largest, unless one is missing.
+            # Kinds rise from observed to forecast, so the weakest is the largest, unless one is missing.
             kinds[..., number] = np.where((both == Kind.MISSING).any(axis=0), Kind.MISSING, both.max(axis=0))
     return Levels(value, kinds)
 
 
 def _complete(
-    level: npt.NDArray[np.float64], max_carry_days: int
+    level: npt.NDArray[np.float64], max_carry_days: int, ahead: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    """Bridge gaps and let levels persist past their last reading; the last `ahead` rows are forecast."""
     observed = np.isfinite(level)
     complete, bridged = bridge_gaps(level, MAX_GAP_DAYS)
     rows = np.arange(len(level))[:, None]
     last = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
-    carried = np.isnan(complete) & (last >= 0) & (rows - last <= max_carry_days)
-    complete = np.where(carried, np.take_along_axis(level, np.maximum(last, 0), axis=0), complete)
+    # A day of forecast does not make the last reading older than it was when the forecast began.
+    age = np.minimum(rows, len(level) - ahead - 1) - last
+    persists = np.isnan(complete) & (last >= 0) & (age <= max_carry_days)
+    complete = np.where(persists, np.take_along_axis(level, np.maximum(last, 0), axis=0), complete)
     kind = np.where(observed, Kind.OBSERVED, np.where(bridged, Kind.FILLED, Kind.MISSING))
-    return complete, np.where(carried, Kind.CARRIED, kind).astype(np.uint8)
+    beyond = np.where(rows >= len(level) - ahead, Kind.FORECAST, Kind.CARRIED)
+    return complete, np.where(persists, beyond, kind).astype(np.uint8)

@@ -6,12 +6,14 @@ import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from exporters.layer import LayerStatus
+from service.checks.judge import ensure_judged
 from service.display import list_layers, mark_withdrawn, show_latest
 from service.errors import (
     ColluviumError,
@@ -22,11 +24,13 @@ from service.errors import (
     policy_of,
 )
 from service.files import remove_leftovers
+from service.forecast_scores import keep_scores
 from service.hillshade import ensure_hillshade
+from service.layer_windows import archive_variables
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
-from service.refresh import archive_variables, refresh
+from service.refresh import refresh
 from service.refreshed import OnStage, Refreshed, Stages
 from service.retention import remove_marked, retire_layers
 from service.settings import Settings
@@ -48,17 +52,18 @@ def run_days(
     *,
     purpose: str,
     clock: Callable[[], datetime],
+    leads: Sequence[int] = (),
     as_of: datetime | None = None,
     by_hand: bool = True,
     on_state: ProgressCallback | None = None,
     on_day: ProgressCallback | None = None,
     on_stage: OnStage = lambda _: None,
 ) -> list[Refreshed]:
-    """Refresh the days that `choose` names, oldest first, under the region's lock.
+    """Refresh the days that `choose` names, oldest first, and then those `leads` days ahead of today.
 
-    A day that fails is recorded and does not stop the next; a request to stop ends the run after recording
-    the day in hand as abandoned. Errors before the first day come back as one Refreshed without a day.
-    Withdrawn days are published again only `by_hand`: where a person named the day.
+    The region's lock is held. A day that fails is recorded and does not stop the next; a request to stop ends
+    the run after recording the day in hand as abandoned. Errors before the first day come back as one
+    Refreshed without a day. Withdrawn days are published again only `by_hand`: where a person named the day.
     """
     kind = "refresh" if as_of is None else "replay"
     results: list[Refreshed] = []
@@ -69,15 +74,23 @@ def run_days(
                 with open_workshop(
                     settings, settings_path, ledger, clock, as_of=as_of, progress=on_state
                 ) as shop:
-                    days = choose(shop)
-                    for number, day in enumerate(days):
-                        results.append(attempt(shop, day, by_hand=by_hand, on_stage=on_stage))
+                    if as_of is None:
+                        # An ingest that was killed may have left readings that no check has seen.
+                        ensure_judged(shop.archive, settings, clock())
+                    wanted = [
+                        *((day, 0) for day in choose(shop)),
+                        *ahead_of_today(shop, leads, by_hand=by_hand),
+                    ]
+                    for number, (day, lead) in enumerate(wanted):
+                        results.append(attempt(shop, day, lead, by_hand=by_hand, on_stage=on_stage))
                         if on_day is not None:
-                            on_day(number + 1, len(days))
+                            on_day(number + 1, len(wanted))
                         if results[-1].outcome == Outcome.ABANDONED:
                             break
                     if as_of is None:
                         prune_states(shop)
+                        if leads and not (results and results[-1].outcome == Outcome.ABANDONED):
+                            keep_scores(shop)
                 if as_of is None:
                     retire_layers(ledger, settings.retention, clock().astimezone(settings.timezone).date())
                 list_layers(settings.data_dir, ledger)
@@ -89,16 +102,21 @@ def run_days(
 
 
 def attempt(
-    shop: Workshop, day: date | None, *, by_hand: bool = True, on_stage: OnStage = lambda _: None
+    shop: Workshop,
+    day: date | None,
+    lead: int = 0,
+    *,
+    by_hand: bool = True,
+    on_stage: OnStage = lambda _: None,
 ) -> Refreshed:
     """Refresh one day, and write to the ledger how it ended. Raises only on errors of our own making."""
     kind = "refresh" if shop.as_of is None else "replay"
-    run = shop.ledger.start_run(kind, day)
+    run = shop.ledger.start_run(kind, day, lead)
     stages = Stages(on_stage)
     try:
-        result = refresh(shop, day, stages, by_hand=by_hand)
+        result = refresh(shop, day, stages, lead=lead, by_hand=by_hand)
     except BaseException as error:
-        ended = _ended(shop.ledger, run, day, error, stages.seconds)
+        ended = replace(_ended(shop.ledger, run, day, error, stages.seconds), lead=lead)
         if not isinstance(error, ColluviumError | OSError | KeyboardInterrupt) and not is_disk_full(error):
             raise
         return ended
@@ -159,8 +177,9 @@ def catch_up_days(shop: Workshop) -> list[date | None]:
     """Return the days that should have a better layer than they have, oldest first.
 
     From the ledger, never from the scheduler: days since the newest layer, days that ended without one,
-    degraded ones, and the newest one again, in case its readings were corrected. Withdrawn days stay out.
-    Of the days that no reading reaches, only today is tried, so that the ledger says once why it is held.
+    degraded and unconfirmed ones, and the newest one again, in case its readings were corrected. Withdrawn
+    days stay out. Of the days that no reading reaches, only today is tried, so that the ledger says once why
+    it is held.
     """
     horizon = shop.today - timedelta(days=shop.settings.schedule.catch_up_days)
     latest = shop.ledger.latest()
@@ -178,10 +197,22 @@ def catch_up_days(shop: Workshop) -> list[date | None]:
             continue
         if day > reached and day != shop.today:
             continue
-        good = layer is not None and layer.status == LayerStatus.COMPLETE
+        # One that rests on doubtful readings is made again as soon as a person has decided about them.
+        good = layer is not None and layer.status == LayerStatus.COMPLETE and not layer.unconfirmed
         if not good or day == latest.day:
             days.append(day)
     return days
+
+
+def ahead_of_today(shop: Workshop, leads: Iterable[int], *, by_hand: bool) -> list[tuple[date, int]]:
+    """Return the day and lead of each forecast that is issued today; withdrawn ones only `by_hand`."""
+    found = []
+    for lead in leads:
+        day = shop.today + timedelta(days=lead)
+        layer = shop.ledger.newest_revision(day, lead)
+        if by_hand or layer is None or layer.status != LayerStatus.WITHDRAWN:
+            found.append((day, lead))
+    return found
 
 
 def span(since: date, until: date) -> list[date | None]:

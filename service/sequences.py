@@ -14,10 +14,12 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from service.forcing import RAIN, GaugeDay, daily_surfaces, gauge_days, neighbours
+from service.forcing import RAIN, GaugeDay, daily_surfaces, gauge_days, neighbours, without_damaged
 from service.manifest import VariableSpec
 from service.points import PointWindows, point_windows
+from service.raster_sampling import RasterSampler
 from service.reach import cells_in_range
+from service.reading_values import NOTHING_MORE, Selection
 from service.readings import Archive
 from service.region import ForcingGrid, Region
 from service.reservoirs import (
@@ -53,7 +55,7 @@ class WindowSet:
     forecast: npt.NDArray[np.float32]  # (n,)
     distance_km: npt.NDArray[np.float32]  # (n,) farthest nearest-reporting gauge over days and corners; NaN
     basis: npt.NDArray[np.uint32]  # (n,) 24-bit code of the set of series behind the cell's windows
-    coverage: float  # least over variables of the share of (node, day) observed or filled
+    coverage: float  # least over variables of the share of (node, day) observed, filled or forecast
     newest_known_at: str | None  # ISO time of the newest reading used
     digest: str  # of everything above that can change a layer
     reach: float = 1.0  # share of nodes with a gauge in range, reporting or not: coverage cannot exceed it
@@ -85,11 +87,13 @@ def build_windows(
     as_of: datetime | None = None,
     reservoirs: Reservoirs | None = None,
     store: SurfaceStore | None = None,
+    selection: Selection = NOTHING_MORE,
 ) -> WindowSet:
     """Return the windows behind a layer of `day`, on the region's forcing grid.
 
-    Surfaces that are in `store` (default: <data_dir>/surfaces) are read, the others made and stored; the
-    result is the same either way. No reading of a day later than the window's last is used.
+    `selection` adds suspect readings, or a forecast for the last days. Surfaces that are in `store` (default:
+    <data_dir>/surfaces) are read, the others made and stored; the result is the same either way. No reading
+    of a day later than the window's last is used.
 
     Raises SettingsError where the model needs reservoir levels and the region has no reservoirs.
     """
@@ -100,13 +104,14 @@ def build_windows(
     names = tuple(spec.name for spec in manifest_variables)
     level_names = [name for name in names if name != RAIN]
 
-    rain = _rain(settings.forcing, forcing, archive, days, as_of, store) if RAIN in names else None
+    rain = _rain(settings.forcing, forcing, archive, days, as_of, store, selection) if RAIN in names else None
     levels = _NO_LEVELS
     link = np.full(len(forcing.active), -1, dtype=np.int32)
     known = [rain.known_at] if rain else []
     if reservoirs is not None and level_names:
-        readings = read_levels(archive, reservoirs, days[0], days[-1], as_of)
-        levels = level_variables(readings, reservoirs, level_names, days, settings.forcing)
+        readings = read_levels(archive, reservoirs, days[0], days[-1], as_of, selection)
+        ahead = selection.forecast.first if selection.forecast else None
+        levels = level_variables(readings, reservoirs, level_names, days, settings.forcing, ahead)
         link = reservoirs.link(forcing.active, forcing)
         known.append(readings.known_at)
 
@@ -188,10 +193,11 @@ def _rain(
     days: Sequence[date],
     as_of: datetime | None,
     store: SurfaceStore,
+    selection: Selection,
 ) -> _Rain:
-    gauges, known_at = gauge_days(archive, RAIN, days, forcing.grid.crs, settings, as_of)
+    gauges, known_at = gauge_days(archive, RAIN, days, forcing.grid.crs, settings, as_of, selection)
     xy = forcing.node_xy
-    series = sorted({name for today in gauges for name in today.series})
+    series = sorted({name for today in gauges for name in today.names})
     position = {name: number for number, name in enumerate(series)}
     value = np.empty((len(days), len(xy)), dtype=np.float32)
     counts = np.zeros((len(Kind), len(xy)), dtype=np.int32)
@@ -204,11 +210,16 @@ def _rain(
         for kind in Kind:
             counts[kind] += surface.kind == kind
         np.fmax(distance, surface.distance_km, out=distance)
-        found = np.flatnonzero(surface.nearest >= 0)
+        # What a forecast rests on is no gauge: its layer is compared with nowcasts by the readings of both.
+        found = np.flatnonzero((surface.nearest >= 0) & (surface.kind != Kind.FORECAST))
         bit = np.array([position[name] for name in surface.series], dtype=np.uint64)
         bit = bit[surface.nearest[found]] if len(bit) else np.zeros(0, np.uint64)
         behind[found, (bit >> np.uint64(6)).astype(np.intp)] |= np.uint64(1) << (bit & np.uint64(63))
-        networks.setdefault(today.reporting_xy.tobytes(), (today.reporting_xy, surface.distance_km))
+        # Where rasters reach every node, they reach the cells between them.
+        if not today.rasters or (surface.kind == Kind.MISSING).any():
+            # The same gauges lie at other distances where a raster stands in for them.
+            key = today.reporting_xy.tobytes() + surface.distance_km.tobytes()
+            networks.setdefault(key, (today.reporting_xy, surface.distance_km))
     return _Rain(
         value=value,
         counts=counts,
@@ -225,7 +236,13 @@ def _rain(
 def _reach(gauges: Sequence[GaugeDay], xy: npt.NDArray[np.float64], settings: ForcingSettings) -> float:
     standing = np.unique(np.concatenate([today.xy for today in gauges]), axis=0)
     near = neighbours(standing, xy, settings.model_copy(update={"neighbours": 1}))
-    return float(np.isfinite(near.distance_m[:, 0]).mean()) if len(xy) else 0.0
+    reached = np.isfinite(near.distance_m[:, 0])
+    for today in gauges:
+        if today.rasters and today.crs is not None and not reached.all():
+            sampler = RasterSampler(xy, today.crs)
+            for raster in without_damaged(today).rasters:
+                reached |= np.isfinite(sampler.sample(*raster.read()).values)
+    return float(reached.mean()) if len(xy) else 0.0
 
 
 def _windows(
@@ -272,11 +289,12 @@ def _share(
 def _coverage(rain: _Rain | None, levels: Levels, reservoir: npt.NDArray[np.int64], length: int) -> float:
     shares = []
     if rain is not None:
-        known = rain.counts[Kind.OBSERVED] + rain.counts[Kind.FILLED]
+        # A day of forecast is covered by the forecast: a layer of tomorrow is not degraded for being one.
+        known = rain.counts[[Kind.OBSERVED, Kind.FILLED, Kind.FORECAST]].sum(axis=0)
         shares.append(float(known.sum() / max(1, known.size * length)))
     linked = reservoir[reservoir >= 0]
     if len(linked):
-        known = ((levels.kind == Kind.OBSERVED) | (levels.kind == Kind.FILLED)).mean(axis=0)
+        known = np.isin(levels.kind, (Kind.OBSERVED, Kind.FILLED, Kind.FORECAST)).mean(axis=0)
         shares.extend(float(share) for share in known[linked].mean(axis=0))
     return min(shares, default=0.0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from datetime import date, time, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -30,8 +30,16 @@ from pydantic_settings import (
 
 from exporters.layer import ClassScheme
 from service.errors import SettingsError
-from service.settings_base import FilePath, Hours, Positive, Section, Slug, resolve, settings_folder
+from service.settings_base import FilePath, Positive, Section, Slug, resolve, settings_folder
+from service.settings_csv import CsvFeed
+from service.settings_feeds import FeedSettings, IngestSettings, with_preset
+from service.settings_forecast import ForecastSettings
+from service.settings_json import JsonFeed
 from service.settings_outlets import FolderExporter, PostgisExporter, WebSettings
+from service.settings_quality import QualitySettings
+from service.settings_raster import RasterFeed
+
+__all__ = ["CsvFeed", "JsonFeed", "RasterFeed", "Settings", "load_settings", "parse_settings"]
 
 ENVIRONMENT_PREFIX = "COLLUVIUM_"
 CONFIG_VARIABLE = "COLLUVIUM_CONFIG"
@@ -166,44 +174,6 @@ class ReservoirSettings(Section):
     link_height_m: Positive = 300.0  # and not higher above the rim than this
 
 
-class CsvFeed(Section):
-    """A CSV file, or a folder or glob of them, in long or wide form."""
-
-    name: Slug
-    kind: Literal["csv"] = "csv"
-    variable: Literal["rain", "level"]
-    path: str  # file, folder or glob; relative to the settings file
-    form: Literal["long", "wide"] = "long"
-    # long: column names of series, day, value. wide: the day column; every other column is a series.
-    series_column: str = "series"
-    day_column: str = "day"
-    value_column: str = "value"
-    day_format: str = "%Y-%m-%d"
-    separator: str = ","
-    decimal: Literal[".", ","] = "."
-    encoding: str = "utf-8"
-    unit: Literal["mm", "cm", "m", "in", "ft"]
-    nodata: tuple[str, ...] = ("", "NA", "NaN", "nan", "-9999", "-999")
-    timezone: str | None = None  # of the day's boundary; default: the region's
-    day_boundary: time = time(0)  # the local time at which the feed's day begins
-    series_file: FilePath | None = None  # id, lon, lat (EPSG:4326) of each series
-    series_id_column: str = "id"
-    lon_column: str = "lon"
-    lat_column: str = "lat"
-    elevation_column: str | None = None
-    minimum: float | None = None  # in the stored unit; default by variable
-    maximum: float | None = None
-    latency_hours: Hours = timedelta(hours=6)
-    # Readings older than this at their first import are taken to have been known at day + latency.
-    assume_history: bool = True
-    redistribute: bool = True
-
-    @field_validator("path")
-    @classmethod
-    def _from_settings_file(cls, value: str) -> str:
-        return str(resolve(Path(value)))
-
-
 class ForcingSettings(Section):
     """How readings become daily surfaces on the forcing nodes."""
 
@@ -213,6 +183,8 @@ class ForcingSettings(Section):
     fill: Literal["same_day", "linear"] = "same_day"  # linear: the paper's, along time; misses storms
     max_carry_days: Annotated[int, Field(ge=0, le=30)] = 3  # a level persists this long at its open end
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9  # below: the layer is degraded
+    # Raster feeds in order of preference, for where no gauge in range reported; default: by name.
+    rasters: tuple[Slug, ...] = ()
 
 
 class BundleSettings(Section):
@@ -272,7 +244,10 @@ class Settings(BaseSettings):
     zones: ZoneSettings | None = None
     factors: FactorSettings = FactorSettings()
     reservoirs: ReservoirSettings | None = None
-    feeds: tuple[CsvFeed, ...] = ()
+    feeds: tuple[FeedSettings, ...] = ()
+    ingest: IngestSettings = IngestSettings()
+    quality: QualitySettings = QualitySettings()
+    forecast: ForecastSettings = ForecastSettings()
     forcing: ForcingSettings = ForcingSettings()
     bundle: BundleSettings
     classes: ClassScheme | None = None  # default: the bundle's
@@ -284,6 +259,11 @@ class Settings(BaseSettings):
     exporters: tuple[Annotated[FolderExporter | PostgisExporter, Field(discriminator="kind")], ...] = ()
     retention: RetentionSettings = RetentionSettings()
     training: dict[str, Any] = Field(default_factory=dict)  # read by the trainer alone
+
+    @field_validator("feeds", mode="before")
+    @classmethod
+    def _presets(cls, value: Any) -> Any:
+        return tuple(with_preset(item) for item in value) if isinstance(value, list | tuple) else value
 
     @field_validator("training")
     @classmethod
@@ -309,12 +289,32 @@ class Settings(BaseSettings):
         """Where the factor stack lies."""
         return self.factors.stack or self.data_dir / "factors.tif"
 
+    @property
+    def feed_files(self) -> tuple[Path, ...]:
+        """The files of the feeds that read files of text."""
+        return tuple(
+            Path(feed.path) for feed in self.feeds if isinstance(feed, CsvFeed | JsonFeed) and feed.path
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [feed.name for feed in self.feeds] + [exporter.name for exporter in self.exporters]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"names of feeds and exporters must differ; twice: {', '.join(twice)}")
+        rasters = {feed.name for feed in self.feeds if feed.kind == "raster"}
+        if unknown := [name for name in self.forcing.rasters if name not in rasters]:
+            raise ValueError(f"forcing.rasters names no raster feed: {', '.join(unknown)}")
+        if unknown := sorted(set(self.quality.feeds) - {feed.name for feed in self.feeds}):
+            raise ValueError(f"quality.feeds names no feed: {', '.join(unknown)}")
+        ahead = {feed.name for feed in self.feeds if feed.forecast and feed.variable == "rain"}
+        if self.forecast.leads and (
+            self.forecast.feed not in ahead if self.forecast.feed else len(ahead) != 1
+        ):
+            raise ValueError(
+                "forecast.leads needs one feed of rain with forecast = true, or forecast.feed to name one of "
+                f"several; those are: {', '.join(sorted(ahead)) or 'none'}"
+            )
         if self.factors.reservoir and self.reservoirs is None:
             raise ValueError("factors.reservoir = true needs a [reservoirs] section")
         return self
@@ -367,6 +367,8 @@ def parse_settings(text: str, *, base: Path, origin: str) -> Settings:
 
 
 def _key(location: tuple[int | str, ...]) -> str:
+    if len(location) > 3 and location[0] == "feeds":
+        location = (*location[:2], *location[3:])  # without the kind, which the section may leave out
     return ".".join(str(part) for part in location) or "(file)"
 
 

@@ -6,9 +6,11 @@ import os
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from service.errors import SettingsError
 
 # BaseSettings takes no validation context, so the folder of the file being read travels here.
 settings_folder: ContextVar[Path | None] = ContextVar("settings_folder", default=None)
@@ -34,3 +36,29 @@ FilePath = Annotated[Path, AfterValidator(resolve)]
 Hours = Annotated[timedelta, BeforeValidator(_timedelta_from_hours)]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Positive = Annotated[float, Field(gt=0)]
+
+
+class Secret(Section):
+    """Where a password comes from: an environment variable, or a file that holds nothing else."""
+
+    env: str | None = None
+    file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('give either env = "NAME" or file = "PATH"')
+        return self
+
+    def read(self) -> str:
+        """Return the secret. Raises SettingsError that names the place, never the value."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            if not value:
+                raise SettingsError(f"the environment variable {self.env} is not set; it holds the password")
+            return value
+        assert self.file is not None  # noqa: S101 - for the type checker
+        try:
+            return self.file.read_text("utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"cannot read the password in {self.file}: {error.strerror}") from error

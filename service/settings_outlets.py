@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from service.errors import SettingsError
-from service.settings_base import FilePath, Section, Slug
+from service.settings_base import FilePath, Secret, Section, Slug
 
 
 class FolderExporter(Section):
@@ -18,32 +16,6 @@ class FolderExporter(Section):
     kind: Literal["folder"] = "folder"
     name: Slug
     path: FilePath
-
-
-class Secret(Section):
-    """Where a password comes from: an environment variable, or a file that holds nothing else."""
-
-    env: str | None = None
-    file: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError('give either env = "NAME" or file = "PATH"')
-        return self
-
-    def read(self) -> str:
-        """Return the secret. Raises SettingsError that names the place, never the value."""
-        if self.env is not None:
-            value = os.environ.get(self.env, "")
-            if not value:
-                raise SettingsError(f"the environment variable {self.env} is not set; it holds the password")
-            return value
-        assert self.file is not None  # noqa: S101 - for the type checker
-        try:
-            return self.file.read_text("utf-8").strip()
-        except OSError as error:
-            raise SettingsError(f"cannot read the password in {self.file}: {error.strerror}") from error
 
 
 class PostgisLogin(Section):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from exporters.layer import Layer, LayerStatus
+from service.feed_log import SILENT_AFTER_DAYS, FeedStatistics, Problem
+from service.feeds.http_breaker import find_breaker
+from service.figures import open_suspects
 from service.ledger import Ledger
 from service.ledger_rows import OutboxCount, Run
 from service.readings import Archive
 from service.settings import Settings
+from service.settings_feeds import FeedSettings
 from service.workshop import archive_path, ledger_path
+
+_NAMED_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,58 @@ class FeedState:
     late_days: int | None  # behind what its latency promises; None where it never brought anything
     failing: bool  # its last attempt failed
     rejected: int
+    last_attempt: datetime | None = None
+    problem: Problem | None = None  # the worst of the last attempt
+    more_problems: int = 0  # errors beside it
+    not_asked_until: datetime | None = None  # its server failed too often
+    suspects: int = 0  # doubted readings on which nobody has decided
+    silent: tuple[str, ...] = ()  # series days behind the others
+    newest_issue: datetime | None = None  # of a feed of forecasts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        return {
+            "name": self.name,
+            "newest_day": self.newest_day.isoformat() if self.newest_day else None,
+            "newest_issue": _moment(self.newest_issue),
+            "late_days": self.late_days,
+            "failing": self.failing,
+            "rejected": self.rejected,
+            "suspects": self.suspects,
+            "silent": list(self.silent),
+            "last_attempt": _moment(self.last_attempt),
+            "problem": asdict(self.problem) if self.problem else None,
+            "more_problems": self.more_problems,
+            "not_asked_until": _moment(self.not_asked_until),
+        }
+
+    def to_lines(self) -> list[str]:
+        """Return it for a person."""
+        late = "nothing yet" if self.late_days is None else f"late by {self.late_days} days"
+        words = ["on time" if self.late_days == 0 else late]
+        if self.newest_issue is None:
+            words[0] += f", newest day {self.newest_day or '-'}"
+        else:
+            words[0] += f", newest forecast of {self.newest_issue:%Y-%m-%d %H:%M} UTC"
+        if self.rejected:
+            words.append(f"{self.rejected} readings rejected")
+        if self.suspects:
+            words.append(f"{self.suspects} doubted, see 'colluvium readings --suspect'")
+        if self.silent:
+            shown = ", ".join(self.silent[:_NAMED_AT_MOST])
+            more = (
+                f" and {len(self.silent) - _NAMED_AT_MOST} more" if len(self.silent) > _NAMED_AT_MOST else ""
+            )
+            words.append(f"silent for {SILENT_AFTER_DAYS} days or longer: {shown}{more}")
+        lines = [f"  feed {self.name}: {'; '.join(words)}"]
+        if self.failing:
+            lines.append(f"  feed {self.name} FAILED at its last attempt, {_moment(self.last_attempt)}")
+        if self.problem is not None:
+            more = f" (and {self.more_problems} more)" if self.more_problems else ""
+            lines.append(f"    {self.problem.reason}: {self.problem.message}{more}")
+        if self.not_asked_until is not None:
+            lines.append(f"    its server is not asked until {self.not_asked_until:%Y-%m-%d %H:%M} UTC")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -34,9 +92,10 @@ class StatusReport:
     today: date
     latest: Layer | None
     hold: str | None
-    last_run: Run | None
+    last_run: Run | None  # of a nowcast
     feeds: tuple[FeedState, ...]
     outbox: tuple[OutboxCount, ...]
+    forecast_runs: tuple[Run, ...] = ()  # the last one of each lead that the settings ask for
 
     @property
     def behind_days(self) -> int | None:
@@ -64,28 +123,14 @@ class StatusReport:
             "latest_day": self.latest.day.isoformat() if self.latest else None,
             "behind_days": self.behind_days,
             "status": self.latest.status.value if self.latest else None,
+            "unconfirmed": self.latest.unconfirmed if self.latest else None,
             "coverage": round(self.latest.coverage, 4) if self.latest else None,
             "synthetic": self.latest.synthetic if self.latest else None,
             "notes": list(self.latest.notes) if self.latest else [],
             "hold": self.hold,
-            "last_run": {
-                "outcome": self.last_run.outcome.value if self.last_run.outcome else "running",
-                "day": self.last_run.day.isoformat() if self.last_run.day else None,
-                "reason": self.last_run.reason,
-                "started_at": self.last_run.started_at.isoformat(),
-            }
-            if self.last_run
-            else None,
-            "feeds": [
-                {
-                    "name": feed.name,
-                    "newest_day": feed.newest_day.isoformat() if feed.newest_day else None,
-                    "late_days": feed.late_days,
-                    "failing": feed.failing,
-                    "rejected": feed.rejected,
-                }
-                for feed in self.feeds
-            ],
+            "last_run": _run_json(self.last_run) if self.last_run else None,
+            "forecast_runs": [{"lead": run.lead, **_run_json(run)} for run in self.forecast_runs],
+            "feeds": [feed.to_json() for feed in self.feeds],
             "outbox": [
                 {
                     "exporter": row.exporter,
@@ -104,8 +149,9 @@ class StatusReport:
             lines.append("  no layer yet; see 'colluvium check', then 'colluvium refresh'")
         else:
             behind = f", {self.behind_days} days behind {self.today}" if self.behind_days else ""
+            trust = self.latest.status.value + (", unconfirmed" if self.latest.unconfirmed else "")
             lines.append(
-                f"  map of {self.latest.day}{behind}: {self.latest.status.value}, "
+                f"  map of {self.latest.day}{behind}: {trust}, "
                 f"coverage {self.latest.coverage:.0%}, data until {self.latest.data_until}"
             )
             if self.latest.synthetic:
@@ -114,16 +160,11 @@ class StatusReport:
         if self.hold is not None:
             lines.append(f"  {self.hold}")
         if self.last_run is not None:
-            run = self.last_run
-            outcome = run.outcome.value if run.outcome else "running"
-            reason = f": {run.reason}" if run.reason else ""
-            lines.append(f"  last run {run.started_at:%Y-%m-%d %H:%M} UTC: {outcome}{reason}")
+            lines.append(f"  last run {_run_words(self.last_run)}")
+        for run in self.forecast_runs:
+            lines.append(f"  forecast of {run.day or '-'}, lead {run.lead}: last run {_run_words(run)}")
         for feed in self.feeds:
-            late = "nothing yet" if feed.late_days is None else f"late by {feed.late_days} days"
-            state = "on time" if feed.late_days == 0 else late
-            error = "; its last attempt failed, 'colluvium ingest' says why" if feed.failing else ""
-            rejected = f"; {feed.rejected} readings rejected" if feed.rejected else ""
-            lines.append(f"  feed {feed.name}: {state}, newest day {feed.newest_day or '-'}{rejected}{error}")
+            lines += feed.to_lines()
         for row in self.outbox:
             error = f" ({row.last_error})" if row.last_error else ""
             lines.append(f"  exporter {row.exporter}: {row.pending} pending, {row.parked} parked{error}")
@@ -138,23 +179,13 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
         Archive(archive_path(settings), lambda: now, make=False) as archive,
     ):
         known = {item.feed: item for item in archive.feed_statistics()}
-        feeds = []
-        for feed in settings.feeds:
-            item = known.get(feed.name)
-            newest = item.newest_day if item else None
-            # The newest whole day that the feed's latency lets us expect by now.
-            due = (now - feed.latency_hours).astimezone(settings.timezone).date() - timedelta(days=1)
-            feeds.append(
-                FeedState(
-                    feed.name,
-                    newest,
-                    max(0, (due - newest).days) if newest else None,
-                    item is not None and item.last_attempt != item.last_success,
-                    dict(item.readings).get("rejected", 0) if item else 0,
-                )
-            )
+        waiting = open_suspects(archive)
+        feeds = [
+            _feed_state(feed, known.get(feed.name), waiting[feed.name], settings, now)
+            for feed in settings.feeds
+        ]
         hold = ledger.hold()
-        runs = ledger.runs(1, "refresh")
+        runs = ledger.runs(1, "refresh", lead=0)
         return StatusReport(
             region=settings.region.id,
             name=settings.region.name,
@@ -164,4 +195,60 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
             last_run=runs[0] if runs else None,
             feeds=tuple(feeds),
             outbox=tuple(ledger.outbox.counts([exporter.name for exporter in settings.exporters])),
+            forecast_runs=tuple(
+                run
+                for lead in range(1, settings.forecast.leads + 1)
+                for run in ledger.runs(1, "refresh", lead=lead)
+            ),
         )
+
+
+def _feed_state(
+    feed: FeedSettings, item: FeedStatistics | None, waiting: int, settings: Settings, now: datetime
+) -> FeedState:
+    breaker = find_breaker(settings.data_dir, feed.name)
+    until = breaker.open_until if breaker and breaker.is_open(now) else None
+    if item is None:
+        return FeedState(feed.name, None, None, failing=False, rejected=0, not_asked_until=until)
+    errors = [problem for problem in item.last_problems if problem.is_error]
+    return FeedState(
+        name=feed.name,
+        newest_day=item.newest_day,
+        late_days=_late_days(feed, item, settings, now),
+        failing=item.last_outcome == "failed",
+        rejected=item.readings.get("rejected", 0),
+        last_attempt=item.last_attempt,
+        problem=errors[0] if errors else None,
+        more_problems=max(0, len(errors) - 1),
+        not_asked_until=until,
+        suspects=waiting,
+        silent=item.silent,
+        newest_issue=item.newest_issue if feed.forecast else None,
+    )
+
+
+def _late_days(feed: FeedSettings, item: FeedStatistics, settings: Settings, now: datetime) -> int | None:
+    """Return how many days a feed is behind what its latency lets us expect by now."""
+    if feed.forecast:
+        # Somewhere a forecast is issued every day.
+        return max(0, (now - item.newest_issue - feed.latency_hours).days) if item.newest_issue else None
+    due = (now - feed.latency_hours).astimezone(settings.timezone).date() - timedelta(days=1)
+    return max(0, (due - item.newest_day).days) if item.newest_day else None
+
+
+def _run_words(run: Run) -> str:
+    outcome = run.outcome.value if run.outcome else "running"
+    return f"{run.started_at:%Y-%m-%d %H:%M} UTC: {outcome}{f': {run.reason}' if run.reason else ''}"
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    return {
+        "outcome": run.outcome.value if run.outcome else "running",
+        "day": run.day.isoformat() if run.day else None,
+        "reason": run.reason,
+        "started_at": run.started_at.isoformat(),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from service.bundle import Bundle, check_region
 from service.ensemble import Member, open_members, open_states
 from service.errors import BundleError, FactorError
 from service.factor_stack import FactorStack
+from service.forecast_bias import Compared, compare_rain
 from service.history import recall, remember
 from service.ledger import Ledger
 from service.progress import ProgressCallback
@@ -62,6 +64,12 @@ class Workshop:
             digest=self.bundle.digest,
             may_warn=manifest.may_warn and not transferred,
         )
+
+    @cached_property
+    def compared_rain(self) -> list[Compared]:
+        """Past forecasts of rain and what came: the same for every lead of a run."""
+        crs = self.region.grid.crs
+        return compare_rain(self.settings, self.archive, crs, self.today, as_of=self.as_of)
 
     @property
     def today(self) -> date:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from service.feed_log import Problem
+from service.feeds.base import FeedContext
 from service.feeds.csv_feed import CsvFeedReader
 from service.ingest import FeedReport, ingest
 from service.quality import Observation, Rejection
@@ -57,9 +58,16 @@ def csv_feed(folder: Path, text: str | bytes | None = None, **changes: Any) -> C
     return CsvFeed(**(values | changes))
 
 
+def context_for(
+    region: ZoneInfo = ROME, folder: Path = Path("nowhere"), clock: Callable[[], datetime] = lambda: NOW
+) -> FeedContext:
+    """What a feed knows of a region between Imola and Forlì."""
+    return FeedContext(region, lambda: (11.5, 44.0, 12.0, 44.5), clock, folder)
+
+
 def rows_of(feed: CsvFeed, region: ZoneInfo = ROME) -> list[Observation | Rejection | Problem]:
     """Everything that one fetch streams."""
-    return list(CsvFeedReader(feed, region).fetch(None, None).rows)
+    return list(CsvFeedReader(feed, context_for(region)).fetch(None, None).rows)
 
 
 def observations(rows: Iterable[Observation | Rejection | Problem]) -> dict[tuple[str, str], float]:
@@ -75,5 +83,7 @@ def rejections(rows: Iterable[Observation | Rejection | Problem]) -> list[Reject
 def take_in(folder: Path, feed: CsvFeed, archive: Archive, now: datetime = NOW) -> FeedReport:
     """Ingest one feed and return its report."""
     settings = region_settings(folder)
-    (report,) = ingest(settings, archive, now, feeds=[CsvFeedReader(feed, settings.timezone)]).feeds
+    (report,) = ingest(
+        settings, archive, now, feeds=[CsvFeedReader(feed, context_for(settings.timezone))]
+    ).feeds
     return report

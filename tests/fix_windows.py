@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from service.manifest import VariableSpec
-from service.reading_values import Readings, Series
+from service.reading_values import Readings, Series, SeriesDay
 from service.readings import Archive
 from service.region import ForcingGrid, Grid, Region
 from service.reservoirs import Reservoirs
@@ -57,6 +57,13 @@ def make_settings(folder: Path, **forcing: object) -> Settings:
     return parse_settings(text, base=folder, origin="test")
 
 
+class NoRasters:
+    """The rasters of an archive that has none."""
+
+    def days(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> list[tuple[()]]:
+        return [()] * len(days)
+
+
 @dataclass
 class Shelf(Archive):
     """An archive in memory: gauges as (x, y) metres from the grid's origin, rain[day][gauge], levels."""
@@ -66,7 +73,16 @@ class Shelf(Archive):
     levels: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)  # (days from FIRST,)
     asked: set[date] = field(default_factory=set)
 
-    def values(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> Readings:
+    def __post_init__(self) -> None:
+        self.rasters = NoRasters()  # type: ignore[assignment]
+
+    def values(
+        self,
+        variable: str,
+        days: Sequence[date],
+        as_of: datetime | None = None,
+        suspects: Collection[SeriesDay] = (),
+    ) -> Readings:
         self.asked.update(days)
         if variable == "rain":
             x = [LEFT + gauge[0] for gauge in self.gauges]

@@ -57,7 +57,7 @@ def train_bundle(
         "factor_stack": stack.digest,
         "squares": sha256_file(squares_path),
         "inventory": sha256_file(inventory_path),
-        "readings": digest_of([sha256_file(Path(feed.path)) for feed in settings.feeds]),
+        "readings": digest_of([sha256_file(path) for path in settings.feed_files]),
         "plan": digest_of(_VERSION, repr(plan), settings.forcing.model_dump()),
     }
     folder = settings.bundle.path

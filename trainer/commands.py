@@ -18,7 +18,6 @@ from service.lock import exclusive
 from service.progress import progress_bar
 from service.region import open_region
 from service.settings import load_settings
-from service.stamps import utc_now
 from service.workshop import lock_path
 
 
@@ -279,19 +278,21 @@ def demo(folder: Path, days: int, serve: bool) -> None:
     """
     with _extra("factors"):
         from trainer.demo import run_demo
+        from trainer.demo_forecast import demo_clock
     summary = run_demo(folder, days=days, say=click.echo)
     print_json(summary)
     if serve:
-        from service.daemon import run_daemon
+        from service.daemon import serve_pages
 
-        config = folder / "region.toml"
-        settings = load_settings(config)
+        settings = load_settings(folder / "region.toml")
+        clock = demo_clock(settings, summary["last_day"])
         click.echo(
             f"serving http://{settings.http.host}:{settings.http.port} until Ctrl-C\n"
-            f"its readings end on {summary['last_day']}, so the page says STALE, as for any silent feed",
+            f"its clock starts on the morning of {summary['last_day']}, where the demo's weather ends, and "
+            f"nothing is fetched or made. The daemon itself: colluvium run -c {folder / 'region.toml'}",
             err=True,
         )
-        run_daemon(settings, config, utc_now)
+        serve_pages(settings, clock)
 
 
 @contextlib.contextmanager

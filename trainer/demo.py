@@ -20,14 +20,18 @@ from typing import Any
 
 import numpy as np
 
+from service.delivery import deliver_all
 from service.errors import InputError, UsageError
+from service.feeds.opening import open_feeds
 from service.ingest import ingest
 from service.lock import exclusive
 from service.readings import Archive
 from service.region import open_region, read_vectors
 from service.settings import Settings, load_settings
 from service.settings_outlets import FolderExporter
+from service.stamps import utc_now
 from service.workshop import archive_path, lock_path
+from trainer.demo_forecast import FEED, make_forecasts
 from trainer.factors import derive
 from trainer.pictures import DayAreas, MapView, before_and_after, class_areas_by_day
 from trainer.synthetic.region import LABEL, make_region, write_region
@@ -76,7 +80,8 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         exclusive(lock_path(settings), "colluvium demo"),
         Archive(archive_path(settings)) as archive,
     ):
-        taken = ingest(settings, archive, datetime.now(UTC))
+        measured = [feed for feed in open_feeds(settings, lambda: datetime.now(UTC)) if feed.name != FEED]
+        taken = ingest(settings, archive, datetime.now(UTC), feeds=measured)
     if taken.failed:
         raise InputError(f"the demo's own feeds failed: {', '.join(taken.failed)}")
 
@@ -86,6 +91,11 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
     layers = [result for result in backfill["results"] if result["class_area_ratio"]]
     if not layers:
         raise InputError("the demo's backfill made no layer; try: colluvium check -c " + str(config))
+
+    say(f"forecasting {settings.forecast.leads} days ahead, on the last mornings")
+    with _timed(seconds, "forecasts"):
+        ahead = make_forecasts(settings, config, folder / "source" / "forecast.json", LAST_DAY, say)
+        deliver_all(settings, utc_now, "colluvium demo")
 
     say("drawing the maps")
     with _timed(seconds, "pictures"):
@@ -100,6 +110,7 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         "first_day": layers[0]["day"],
         "last_day": layers[-1]["day"],
         "cells": layers[-1]["cells"],
+        "forecasts": [item.layer.id for item in ahead if item.layer is not None][-settings.forecast.leads :],
         "before": shown[0],
         "after": shown[1],
         "class_area_ratio_by_day": {item["day"]: item["class_area_ratio"] for item in layers},

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from exporters.cog import INDEX_NOTE
 from service.api import (
+    forecasts,
     health,
     layers,
     point,
@@ -56,7 +57,7 @@ def create_app(
 
     app.include_router(keep_head_to_itself(health.routes(site, registry or CollectorRegistry())))
     # Tiles and TileJSON stand before the files of layers, whose names are a parameter.
-    for module in (tiles, layers, preview, wmts, zones, series, point, statistics, qgis, web):
+    for module in (tiles, layers, forecasts, preview, wmts, zones, series, point, statistics, qgis, web):
         app.include_router(keep_head_to_itself(module.routes(site)))
     describe(app)
     return app

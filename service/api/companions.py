@@ -10,10 +10,10 @@ import rasterio
 from rasterio.windows import Window
 from starlette.exceptions import HTTPException
 
-from exporters.companions import PROBABILITY, UNCERTAINTY
+from exporters.companions import PROBABILITY, QUANTILES, UNCERTAINTY
 from exporters.layer import BEYOND_FACTORS, BEYOND_WINDOW, NODATA, Layer
 from service.api.numbers import decoded
-from service.api.point_models import ProbabilitySaid, UncertaintySaid
+from service.api.point_models import ForecastSpread, ProbabilitySaid, UncertaintySaid
 from service.api.site import Site
 from service.place import Cell
 
@@ -43,6 +43,16 @@ def probability_at(site: Site, layer: Layer, cell: Cell | None) -> ProbabilitySa
         return None
     # Rare events need digits, not decimals.
     return ProbabilitySaid(value=float(f"{value:.4g}"), per=layer.odds.per, event_rate=layer.odds.event_rate)
+
+
+def spread_at(site: Site, layer: Layer, cell: Cell | None) -> ForecastSpread | None:
+    """Return the quantiles of a forecast at a cell. Raises HTTPException where the file is gone."""
+    if layer.forecast is None or not layer.forecast.has_quantiles or cell is None:
+        return None
+    p10, p50, p90 = (decoded(stored) for stored in _cell(site, layer, QUANTILES, cell).tolist())
+    if p10 is None or p50 is None or p90 is None:
+        return None
+    return ForecastSpread(p10=p10, p50=p50, p90=p90, members=layer.forecast.members)
 
 
 def _cell(site: Site, layer: Layer, name: str, cell: Cell) -> npt.NDArray[Any]:

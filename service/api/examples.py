@@ -18,6 +18,7 @@ _ZONE = {
     "high_ratio": 0.422226,
     "warning_level": None,
     "day": "2026-03-31",
+    "lead": 0,
     "layer": "toy-2026-03-31-l0-r1",
 }
 _OUTLINE = {"type": "Polygon", "coordinates": [[[11.2, 44.1], [11.3, 44.1], [11.3, 44.2], [11.2, 44.1]]]}
@@ -26,6 +27,9 @@ ZONES: dict[str, Any] = {
     "type": "FeatureCollection",
     "layer": "toy-2026-03-31-l0-r1",
     "day": "2026-03-31",
+    "lead": 0,
+    "status": "complete",
+    "unconfirmed": False,
     "simplified_to_m": 30.0,
     "features": [{"type": "Feature", "id": "W1", "geometry": _OUTLINE, "properties": _ZONE}],
 }
@@ -45,7 +49,17 @@ ZONE: dict[str, Any] = {
             "points": 40,
         },
         "why_missing": None,
-        "leads": None,
+        "leads": [
+            {
+                "lead": 1,
+                "day": "2026-04-01",
+                "layer": "toy-2026-04-01-l1-r1",
+                "issued_at": "2026-03-31T06:05:40Z",
+                "status": "provisional",
+                "unconfirmed": False,
+                "high_ratio": 0.451038,
+            }
+        ],
         "track_record": None,
         "links": {
             "self": "https://map.example.org/zones/W1?day=2026-03-31",
@@ -59,6 +73,9 @@ HOTSPOTS: dict[str, Any] = {
     "type": "FeatureCollection",
     "layer": "toy-2026-03-31-l0-r1",
     "day": "2026-03-31",
+    "lead": 0,
+    "status": "complete",
+    "unconfirmed": False,
     "simplified_to_m": 15.0,
     "matched": 1,
     "features": [
@@ -102,6 +119,7 @@ SERIES: dict[str, Any] = {
 STATISTICS: dict[str, Any] = {
     "layer": "toy-2026-03-31-l0-r1",
     "day": "2026-03-31",
+    "lead": 0,
     "cells": 14259,
     "known_cells": 14200,
     "area_m2": 12833100.0,
@@ -114,6 +132,34 @@ STATISTICS: dict[str, Any] = {
     },
     "susceptibility": {"mean": 0.025773, "median": 0.004, "max": 0.64},
     "repaired": False,
+}
+FORECAST_SCORES: dict[str, Any] = {
+    "scores": {
+        "feed": "open_meteo_forecast",
+        "made_at": "2026-03-31T06:05:40Z",
+        "since": "2025-12-31",
+        "until": "2026-03-30",
+        "wet_mm": 10.0,
+        "rain": [
+            {
+                "ahead": 1,
+                "days": 58,
+                "pairs": 232,
+                "hits": 34,
+                "misses": 8,
+                "false_alarms": 12,
+                "forecast_mm": 4.61,
+                "observed_mm": 4.12,
+                "hit_rate": 0.809524,
+                "false_alarm_ratio": 0.26087,
+                "bias": 1.118932,
+                "factor": 0.8937,
+            }
+        ],
+        "areas": [
+            {"lead": 1, "days": 58, "forecast_ratio": 0.4391, "nowcast_ratio": 0.4222, "bias": 1.040028}
+        ],
+    }
 }
 POINT: dict[str, Any] = {
     "lon": 11.25,
@@ -134,16 +180,19 @@ POINT: dict[str, Any] = {
         "lead": 0,
         "status": "complete",
         "unconfirmed": False,
+        "notes": [],
         "issued_at": "2026-03-31T06:02:11Z",
         "data_until": "2026-03-30",
         "coverage": 1.0,
         "synthetic": False,
         "model": {"name": "toy", "version": "1", "digest": "69f972a1", "may_warn": False},
         "breaks": [0.2, 0.4, 0.6],
+        "forecast": None,
     },
     "value": {"susceptibility": 0.412, "class": "high", "unknown": None},
     "uncertainty": {"spread": 0.048, "members": 4, "factors_outside": False, "window_outside": False},
     "probability": None,
+    "forecast_spread": None,
     "past": {
         "days": ["2026-03-29", "2026-03-30", "2026-03-31"],
         "susceptibility": [None, 0.38, 0.412],

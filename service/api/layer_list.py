@@ -9,8 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from exporters.forecasts import issue_day
 from exporters.geopackage import CHANGE_DAYS
-from exporters.layer import Layer, LayerStatus, ModelReference
+from exporters.layer import ForecastBasis, Layer, LayerStatus, ModelReference
 
 
 class AreaOfClass(BaseModel):
@@ -29,10 +30,11 @@ class LayerSummary(BaseModel):
 
     id: Annotated[str, Field(examples=["toy-2026-03-05-l0-r1"])]
     day: date
-    lead: int
+    lead: Annotated[int, Field(description="days ahead: 0 is a nowcast, 1 and more a forecast")]
+    issue_day: Annotated[date, Field(description="`day` less `lead`")]
     revision: int
     status: LayerStatus
-    unconfirmed: bool
+    unconfirmed: Annotated[bool, Field(description="rests on readings that nobody confirmed; see `notes`")]
     issued_at: datetime
     data_until: date
     valid_from: datetime
@@ -42,6 +44,7 @@ class LayerSummary(BaseModel):
     model: ModelReference
     notes: list[str]
     synthetic: bool
+    forecast: Annotated[ForecastBasis | None, Field(description="what a forecast rests on")]
     areas: Annotated[dict[str, AreaOfClass], Field(description="by class; empty for a withdrawn layer")]
     unknown_m2: float | None
     links: dict[str, str]
@@ -58,9 +61,12 @@ def summary(layer: Layer, links: dict[str, str]) -> LayerSummary:
     """Return a layer in short; values of a withdrawn layer stay out."""
     withdrawn = layer.status == LayerStatus.WITHDRAWN
     areas = [] if withdrawn else [area for area in layer.areas if area.zone == ""]
-    said = layer.model_dump(include=set(LayerSummary.model_fields) - {"areas", "links", "unknown_m2"})
+    said = layer.model_dump(
+        include=set(LayerSummary.model_fields) - {"areas", "links", "unknown_m2", "issue_day"}
+    )
     return LayerSummary(
         **said,
+        issue_day=issue_day(layer),
         areas={
             area.label: AreaOfClass(
                 area_m2=area.area_m2,
@@ -90,6 +96,7 @@ def areas_csv(layer: Layer) -> str:
     ]
     for days in CHANGE_DAYS:
         columns += [f"change_{days}d_m2", f"change_{days}d_ratio"]
+    columns += ["lead", "unconfirmed"]
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(columns)
@@ -98,5 +105,6 @@ def areas_csv(layer: Layer) -> str:
         row = [area.zone, area.name, area.label, area.area_m2, area.ratio, area.unknown_m2]
         for days in CHANGE_DAYS:
             row += [area.change_m2.get(days), area.change_ratio.get(days)]
+        row += [layer.lead, "yes" if layer.unconfirmed else "no"]
         table.writerow(same + ["" if value is None else value for value in row])
     return text.getvalue()

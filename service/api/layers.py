@@ -13,7 +13,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from exporters.companions import PROBABILITY, UNCERTAINTY, companions_of
+from exporters.companions import PROBABILITY, QUANTILES, UNCERTAINTY, companions_of
 from exporters.layer import Layer, LayerStatus
 from exporters.picture import class_picture, susceptibility_picture
 from exporters.stac import Entry, collection_text, layer_item
@@ -28,7 +28,7 @@ from service.api.answers import (
 )
 from service.api.drawing import Shows
 from service.api.layer_list import LayerList, areas_csv, summary
-from service.api.site import LATEST, LayerId, Site
+from service.api.site import LATEST, MOST_LEAD, LayerId, Lead, LeadOfLatest, Site
 from service.ledger import Ledger
 
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -39,11 +39,12 @@ FILES = {
     "areas.gpkg": "application/geopackage+sqlite3",
     "item.json": "application/geo+json",
 }
-# What some models give and others do not.
-_COMPANIONS = {UNCERTAINTY: _COG, PROBABILITY: _COG}
+# What some layers have and others have not.
+_COMPANIONS = {UNCERTAINTY: _COG, PROBABILITY: _COG, QUANTILES: _COG}
 _LACKING = {
     UNCERTAINTY: "its model has no ensemble",
     PROBABILITY: "its model states no event rate, and an index is no probability",
+    QUANTILES: "it is no forecast, or one of too few members",
 }
 _CSV = "areas.csv"  # made from the ledger, so that it stays when files go
 _NAMES = (*FILES, *_COMPANIONS, _CSV)
@@ -55,7 +56,7 @@ _FARTHEST = timedelta(days=100)  # no lead is longer
 FileName = Annotated[
     str,
     PathParameter(
-        description=f"one of {', '.join(_NAMES)}; {' and '.join(_COMPANIONS)} where the model gives them",
+        description=f"one of {', '.join(_NAMES)}; {' and '.join(_COMPANIONS)} where the layer has them",
         json_schema_extra={"enum": list(_NAMES)},
     ),
 ]
@@ -79,11 +80,16 @@ def routes(site: Site) -> APIRouter:
         request: Request,
         since: Annotated[date | None, Query(description="first day", examples=["2026-03-01"])] = None,
         until: Annotated[date | None, Query(description="last day", examples=["2026-03-31"])] = None,
-        lead: Annotated[int | None, Query(ge=0, le=99, description="days ahead; 0: nowcasts")] = None,
+        lead: Annotated[
+            int | None, Query(ge=0, le=MOST_LEAD, description="days ahead; 0: nowcasts; default: all")
+        ] = None,
         status: Annotated[LayerStatus | None, Query(description="only layers of this status")] = None,
         limit: Annotated[int, Query(ge=1, le=400, description="layers on a page, by whole days")] = 100,
     ) -> Response:
-        """The newest revision of each day and lead; a day whose newest revision was withdrawn says so."""
+        """The newest revision of each day and lead; a day whose newest revision was withdrawn says so.
+
+        Without `lead`, past and current forecasts are among them; /forecasts has the current ones alone.
+        """
         found: list[Layer] = []
         following: date | None = None
         last = site.today + _FARTHEST
@@ -99,7 +105,7 @@ def routes(site: Site) -> APIRouter:
         address = site.address(request)
         query = urlencode({**request.query_params, "since": following})
         page = LayerList(
-            layers=[summary(layer, _links(site, layer, address)) for layer in found],
+            layers=[summary(layer, links_of(site, layer, address)) for layer in found],
             next=f"{address}/layers?{query}" if following else None,
         )
         return json_answer(request, page)
@@ -111,9 +117,9 @@ def routes(site: Site) -> APIRouter:
         responses={200: {"description": "a STAC item", "content": {_GEOJSON: {}}}},
         summary="A layer as a STAC item",
     )
-    def item(request: Request, identity: LayerId) -> Response:
+    def item(request: Request, identity: LayerId, lead: LeadOfLatest = None) -> Response:
         """What the layer is and where its files are; of a withdrawn layer, that it was withdrawn."""
-        layer = site.layer(identity)
+        layer = site.layer(identity, lead)
         return json_answer(request, _item(site, layer, site.address(request)), _GEOJSON)
 
     @router.api_route(
@@ -123,9 +129,9 @@ def routes(site: Site) -> APIRouter:
         responses=_AS_FILE,
         summary="A file of a layer, with range requests",
     )
-    def file(request: Request, identity: LayerId, name: FileName) -> Response:
+    def file(request: Request, identity: LayerId, name: FileName, lead: LeadOfLatest = None) -> Response:
         """GeoTIFF, GeoPackage, STAC item or CSV; GDAL reads the first with /vsicurl/."""
-        return _file(site, request, identity, name)
+        return _file(site, request, identity, name, lead)
 
     @router.api_route(
         "/collection.json",
@@ -150,7 +156,7 @@ def routes(site: Site) -> APIRouter:
         status_code=307,
         response_class=Response,
         responses={200: {"description": "the item, once followed", "content": {_GEOJSON: {}}}},
-        summary="The newest layer's STAC item",
+        summary="The newest nowcast's STAC item",
     )
     def latest_item() -> Response:
         """Lead to the newest layer's STAC item, whose links are relative to its own place."""
@@ -161,11 +167,11 @@ def routes(site: Site) -> APIRouter:
         methods=["GET", "HEAD"],
         response_class=Response,
         responses=_AS_FILE,
-        summary="A file of the newest layer",
+        summary="A file of the newest nowcast",
     )
     def latest_file(request: Request, name: FileName) -> Response:
-        """The same as /layers/latest/{name}."""
-        return _file(site, request, LATEST, name)
+        """The same as /layers/latest/{name}; never a forecast."""
+        return _file(site, request, LATEST, name, None)
 
     @router.api_route(
         "/map.png",
@@ -178,11 +184,12 @@ def routes(site: Site) -> APIRouter:
         request: Request,
         width: Annotated[int, Query(ge=64, le=2048)] = 900,
         shows: Shows = "class",
+        lead: Lead = 0,
     ) -> Response:
         """One picture of the whole region, without words or base map; /preview.png has both."""
 
         def draw() -> Response:
-            layer = site.shown(LATEST)
+            layer = site.shown(LATEST, lead)
             path = site.file(layer, f"{shows}.tif")
             make = class_picture if shows == "class" else susceptibility_picture
             etag = picture_etag(layer, shows, width)
@@ -200,11 +207,11 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
-def _file(site: Site, request: Request, identity: str, name: str) -> Response:
+def _file(site: Site, request: Request, identity: str, name: str, lead: int | None) -> Response:
     if name not in _NAMES:
         raise HTTPException(404, f"a layer has no file {name!r}; it has {', '.join(_NAMES)}")
     # The item of a withdrawn layer says that it was withdrawn.
-    layer = site.layer(identity) if name == "item.json" else site.shown(identity)
+    layer = site.layer(identity, lead) if name == "item.json" else site.shown(identity, lead)
     # The item changes on withdrawal.
     caching = ASK_AGAIN if name == "item.json" else caching_of(identity)
     etag = etag_of(layer, layer.status.value, name) if name == "item.json" else etag_of(layer, name)
@@ -238,7 +245,7 @@ def _by_day(ledger: Ledger, since: date | None, until: date) -> Iterator[tuple[d
         day = end + timedelta(days=1)
 
 
-def _links(site: Site, layer: Layer, address: str) -> dict[str, str]:
+def links_of(site: Site, layer: Layer, address: str) -> dict[str, str]:
     """Return what can be had of a layer, by kind."""
     place = f"{address}/layers/{layer.id}"
     links = {"self": place}
@@ -270,7 +277,12 @@ def _item(site: Site, layer: Layer, address: str) -> dict[str, Any]:
     if not gone:
         links.append({"rel": "tilejson", "href": f"{place}/tilejson.json", "type": "application/json"})
         links.append(
-            {"rel": "preview", "href": f"{address}/preview.png?day={layer.day}", "type": "image/png"}
+            {
+                "rel": "preview",
+                "href": f"{address}/preview.png?day={layer.day}"
+                + (f"&lead={layer.lead}" if layer.lead else ""),
+                "type": "image/png",
+            }
         )
     item["links"] = links
     return item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,12 +15,15 @@ from service.api.site import Site
 from service.bundle import Bundle
 from service.errors import ColluviumError
 from service.factor_stack import FactorStack
+from service.forcing import RAIN
 from service.ledger_rows import ShownLayer
 from service.patches import PatchReader
 from service.place import Cell, PlaceWindow, place_window
+from service.reading_values import ForecastIssue, Selection
 from service.region import Region
 from service.reservoirs import Reservoirs
 from service.state import SpatialState, open_state
+from service.unconfirmed import selection_of
 from service.workshop import reservoirs_of
 
 _log = structlog.get_logger()
@@ -49,11 +52,12 @@ class Making:
 
 def read_record(site: Site, layer: Layer, days: int) -> Record:
     yesterday = layer.day - timedelta(days=1)
+    lead_before = max(layer.lead - 1, 0)  # of a forecast, what the same issue said of the day before
     # A past of one day is the layer itself; what changed needs the day before all the same.
     since = layer.day - timedelta(days=max(days - 1, 1))
     own = ShownLayer.of(layer)
     with site.ledger() as ledger:
-        before = ledger.current(yesterday)
+        before = ledger.current(yesterday, lead_before)
         return Record(
             basis=ledger.basis(layer.id),
             before=before,
@@ -94,8 +98,38 @@ def open_making(site: Site, region: Region, layer: Layer, basis: dict[str, str])
         )
 
 
-def window_of(site: Site, making: Making, layer: Layer, cell: Cell) -> PlaceWindow:
+def selection_behind(site: Site, layer: Layer, basis: Mapping[str, str]) -> Selection | Told:
+    """Return what a layer's windows were made from beside good readings, or why there is no one window.
+
+    That is suspect readings taken as true, and one run of a forecast; an ensemble has a window a member.
+    """
+    suspects = selection_of(basis).suspects
+    forecast = layer.forecast
+    if forecast is None:
+        return Selection(suspects)
+    if forecast.members > 1:
+        says = (
+            "A forecast is the median of what the model made of several windows; none of them is its reason."
+        )
+        return Told(code="forecast", says=says)
+    with site.archive() as archive:
+        issues = archive.issues(RAIN, layer.issued_at, forecast.issued_at)
+    for issue in issues:
+        if (issue.feed, issue.issued_at) == (forecast.feed, forecast.issued_at):
+            factors = tuple(sorted(forecast.rain_factors.items()))
+            run = ForecastIssue(issue.feed, issue.issued_at, forecast.first_day, issue.members[0], factors)
+            return Selection(suspects, run)
+    says = "The forecast that this layer rests on is not in the archive of readings."
+    return Told(code="inputs_changed", says=says)
+
+
+def window_of(
+    site: Site, making: Making, layer: Layer, basis: Mapping[str, str], cell: Cell
+) -> PlaceWindow | Told:
     """Return the window as it was known when the layer was issued, so that it explains what was published."""
+    selection = selection_behind(site, layer, basis)
+    if isinstance(selection, Told):
+        return selection
     manifest = making.bundle.manifest
     with site.archive() as archive:
         return place_window(
@@ -109,4 +143,5 @@ def window_of(site: Site, making: Making, layer: Layer, cell: Cell) -> PlaceWind
             lag_days=manifest.lag_days,
             as_of=layer.issued_at,
             reservoirs=making.reservoirs,
+            selection=selection,
         )

@@ -10,7 +10,9 @@ from html import escape
 
 from exporters.cog import INDEX_NOTE
 from exporters.companions import companions_of
+from exporters.forecasts import issue_day
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, Layer, ZoneArea
+from service.api.saying import trust_in_words
 from service.settings import Settings
 from service.status import StatusReport
 
@@ -26,7 +28,7 @@ def plain_page(settings: Settings, body: str) -> str:
     )
 
 
-def plain_body(settings: Settings, report: StatusReport) -> str:
+def plain_body(settings: Settings, report: StatusReport, forecasts: Sequence[Layer] = ()) -> str:
     """Return what the plain page says, as HTML. Everything from outside is escaped."""
     layer = report.latest
     parts = [f"<main><h1>{escape(settings.region.name)}</h1>", _banner(report)]
@@ -38,6 +40,7 @@ def plain_body(settings: Settings, report: StatusReport) -> str:
             f"<p>{escape(INDEX_NOTE)} Cells without colour are unknown, which is not low.</p>",
             _links(layer),
         ]
+    parts += [_forecasts(forecasts)] if forecasts else []
     parts.append(_feeds(report))
     parts += [f"<p><small>{escape(line)}</small></p>" for line in _credits(settings)]
     return "".join([*parts, "</main>"])
@@ -54,7 +57,7 @@ def _banner(report: StatusReport) -> str:
     lines = [escape(line.strip()) for line in report.to_text().splitlines()[:1]]
     if layer is not None:
         lines = [
-            f"{escape(report.verdict)}: map of {layer.day}, {layer.status.value}, "
+            f"{escape(report.verdict)}: map of {layer.day}, {trust_in_words(layer)}, "
             f"coverage {layer.coverage:.0%}, data until {layer.data_until}"
         ]
         if report.behind_days:
@@ -114,6 +117,25 @@ def _links(layer: Layer) -> str:
     )
     links = ", ".join(f"<a href='latest/{name}'>{name}</a>" for name in names)
     return f"<p>Download: {links}. <a href='metrics'>Metrics</a>, <a href='status'>status</a>.</p>"
+
+
+def _forecasts(forecasts: Sequence[Layer]) -> str:
+    rows = "".join(_forecast_row(layer) for layer in forecasts)
+    return (
+        "<h2>Forecasts</h2><p>What is expected, not what was measured. The map above is none of them.</p>"
+        "<table><tr><th>Day</th><th>days ahead</th><th>issued on</th><th>status</th><th>high km²</th>"
+        f"<th>very high km²</th><th>picture</th></tr>{rows}</table>"
+    )
+
+
+def _forecast_row(layer: Layer) -> str:
+    whole = {area.label: area.area_m2 / 1e6 for area in layer.areas if area.zone == ""}
+    areas = "".join(f"<td>{whole[label]:.2f}</td>" for label in ("high", "very_high"))
+    link = f"<a href='map.png?width=900&amp;lead={layer.lead}'>forecast of {layer.day}</a>"
+    return (
+        f"<tr><td>{layer.day}</td><td>{layer.lead}</td><td>{issue_day(layer)}</td>"
+        f"<td>{trust_in_words(layer)}</td>{areas}<td>{link}</td></tr>"
+    )
 
 
 def _feeds(report: StatusReport) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from exporters.cog import INDEX_NOTE, SUSCEPTIBILITY
 from exporters.layer import NODATA, Layer
-from service.api.companions import probability_at, uncertainty_at
+from service.api.companions import probability_at, spread_at, uncertainty_at
 from service.api.making import Making, Record, open_making, read_record, window_of
 from service.api.models import Told
 from service.api.numbers import decoded, label_of, rounded
@@ -60,19 +60,18 @@ def look_at(site: Site, past: PastReader, lon: float, lat: float, layer: Layer, 
     record = read_record(site, layer, days)
     cell = find_cell(region, lon, lat)
     values = _values(site, past, layer, record, cell)
-    stored = values[layer.day]
+    stored = values[layer.id]
     with open_making(site, region, layer, record.basis) as made:
         making, lacking = (
             made if isinstance(made, Making) else None,
             made if isinstance(made, Told) else None,
         )
         inside = cell is not None and cell.inside
-        window = (
-            window_of(site, making, layer, cell)
-            if making is not None and cell is not None and inside
-            else None
-        )
-        unknown = _unknown(cell, making, window) if stored == NODATA else None
+        window = None
+        if making is not None and cell is not None and inside:
+            found = window_of(site, making, layer, record.basis, cell)
+            window, lacking = (None, found) if isinstance(found, Told) else (found, None)
+        unknown = _unknown(cell, making, window, lacking) if stored == NODATA else None
         reasons, reasons_missing = reasons_of(site, making, lacking, layer, record, cell, window, values)
         return PointAnswer(
             lon=lon,
@@ -84,6 +83,7 @@ def look_at(site: Site, past: PastReader, lon: float, lat: float, layer: Layer, 
             ),
             uncertainty=uncertainty_at(site, layer, cell),
             probability=probability_at(site, layer, cell),
+            forecast_spread=spread_at(site, layer, cell),
             past=_past(layer, record.earlier, values, days),
             rank=_rank(layer, record.earlier, values, days),
             window=_saidwindow_of(site, making, window)
@@ -106,14 +106,18 @@ def _refuse_other_grid(region: Region, layer: Layer) -> None:
         )
 
 
-def _values(site: Site, past: PastReader, layer: Layer, record: Record, cell: Cell | None) -> dict[date, int]:
-    """Return the stored value of the cell by day, 255 where it is unknown."""
+def _values(site: Site, past: PastReader, layer: Layer, record: Record, cell: Cell | None) -> dict[str, int]:
+    """Return the stored value of the cell by layer, 255 where it is unknown."""
     if cell is None:
-        return {layer.day: NODATA}
+        return {layer.id: NODATA}
     site.file(layer, SUSCEPTIBILITY)  # its absence is an error today, and a gap in the past
-    layers = [*record.earlier, ShownLayer.of(layer)]
+    own = ShownLayer.of(layer)
+    layers = [*record.earlier, own]
+    if record.before is not None and record.before.lead:  # no nowcast, so not among them
+        before = ShownLayer.of(record.before)
+        layers += [before] if before.grid == own.grid else []
     stored = past.stored(layers, cell.row, cell.column)
-    return {shown.day: int(value) for shown, value in zip(layers, stored, strict=True)}
+    return {shown.id: int(value) for shown, value in zip(layers, stored, strict=True)}
 
 
 def _outside(cell: Cell | None) -> Told | None:
@@ -124,11 +128,13 @@ def _outside(cell: Cell | None) -> Told | None:
     return None
 
 
-def _unknown(cell: Cell | None, making: Making | None, window: PlaceWindow | None) -> Told:
+def _unknown(
+    cell: Cell | None, making: Making | None, window: PlaceWindow | None, lacking: Told | None
+) -> Told:
     outside = _outside(cell)
     if outside is not None or cell is None:
         return outside or Told(code="not_told", says="The cause is not known.")
-    if making is None or window is None:
+    if making is None or (window is None and (lacking is None or lacking.code != "forecast")):
         return Told(code="not_told", says="What this layer was made from is no longer at hand.")
     if making.state is not None and cell.forcing_cell is not None:
         flags = making.state.flags(cell.forcing_cell, cell.forcing_cell + 1)[0]
@@ -137,6 +143,11 @@ def _unknown(cell: Cell | None, making: Making | None, window: PlaceWindow | Non
                 code="incomplete_patch",
                 says="The terrain around this cell is not completely known, so the model cannot judge it.",
             )
+    if window is None:
+        return Told(
+            code="forecast_incomplete",
+            says="Readings, or the forecast that continues them, do not reach this place.",
+        )
     if not window.complete:
         rain = window.variables.index(RAIN) if RAIN in window.variables else None
         dry = rain is not None and not (
@@ -180,11 +191,11 @@ def _where(region: Region, cell: Cell | None, making: Making | None, window: Pla
     )
 
 
-def _past(layer: Layer, earlier: Sequence[ShownLayer], values: dict[date, int], days: int) -> Past:
+def _past(layer: Layer, earlier: Sequence[ShownLayer], values: dict[str, int], days: int) -> Past:
     first = layer.day - timedelta(days=days - 1)
     shown = {item.day: item for item in (*earlier, ShownLayer.of(layer)) if item.day >= first}
     calendar = [first + timedelta(days=number) for number in range(days)]
-    stored = [values.get(day, NODATA) if day in shown else NODATA for day in calendar]
+    stored = [values.get(shown[day].id, NODATA) if day in shown else NODATA for day in calendar]
     there = list(shown.values())
     return Past(
         days=calendar,
@@ -197,14 +208,14 @@ def _past(layer: Layer, earlier: Sequence[ShownLayer], values: dict[date, int], 
     )
 
 
-def _rank(layer: Layer, earlier: Sequence[ShownLayer], values: dict[date, int], days: int) -> Rank | None:
-    now = values[layer.day]
+def _rank(layer: Layer, earlier: Sequence[ShownLayer], values: dict[str, int], days: int) -> Rank | None:
+    now = values[layer.id]
     first = layer.day - timedelta(days=days - 1)
-    known = [shown for shown in earlier if shown.day >= first and values.get(shown.day, NODATA) != NODATA]
+    known = [shown for shown in earlier if shown.day >= first and values.get(shown.id, NODATA) != NODATA]
     alike = [shown for shown in known if shown.model == layer.model.digest]
     if now == NODATA or not alike:
         return None
-    stored = np.array([values[shown.day] for shown in alike])
+    stored = np.array([values[shown.id] for shown in alike])
     return Rank(
         share_below=round(float((stored < now).mean()), 6),
         share_equal=round(float((stored == now).mean()), 6),

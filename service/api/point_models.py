@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from exporters.layer import Layer, LayerStatus, ModelReference
+from exporters.layer import ForecastBasis, Layer, LayerStatus, ModelReference
 from service.api.examples import POINT
 from service.api.models import Answer, Told, shown_as
 
@@ -39,15 +39,17 @@ class LayerSaid(Answer):
 
     id: str
     day: date
-    lead: int
+    lead: int = Field(description="days ahead: 0 is a nowcast, 1 and more a forecast")
     status: LayerStatus
-    unconfirmed: bool
+    unconfirmed: bool = Field(description="rests on readings that nobody confirmed; see `notes`")
+    notes: list[str]
     issued_at: datetime
     data_until: date
     coverage: float
     synthetic: bool
     model: ModelReference
     breaks: tuple[float, float, float]
+    forecast: ForecastBasis | None = Field(description="what a forecast rests on; null for a nowcast")
 
     @classmethod
     def of(cls, layer: Layer) -> LayerSaid:
@@ -58,12 +60,14 @@ class LayerSaid(Answer):
             lead=layer.lead,
             status=layer.status,
             unconfirmed=layer.unconfirmed,
+            notes=list(layer.notes),
             issued_at=layer.issued_at,
             data_until=layer.data_until,
             coverage=layer.coverage,
             synthetic=layer.synthetic,
             model=layer.model,
             breaks=layer.classes.breaks,
+            forecast=layer.forecast,
         )
 
 
@@ -73,7 +77,8 @@ class Value(Answer):
     susceptibility: float | None
     label: str | None = Field(serialization_alias="class")
     unknown: Told | None = Field(
-        description="outside_region, outside_mask, incomplete_patch, no_rain_in_reach, no_level or not_told"
+        description="outside_region, outside_mask, incomplete_patch, no_rain_in_reach, no_level, "
+        "forecast_incomplete or not_told"
     )
 
 
@@ -94,8 +99,17 @@ class ProbabilitySaid(Answer):
     event_rate: float = Field(description="the rate that the probability rests on")
 
 
+class ForecastSpread(Answer):
+    """What the model made of the members of the weather forecast: quantiles of susceptibility."""
+
+    p10: float
+    p50: float = Field(description="the published value")
+    p90: float
+    members: int
+
+
 class Past(Answer):
-    """The same cell in the layers shown for earlier days; null without one, or where it was unknown."""
+    """The same cell in the nowcasts shown for earlier days; null without one, or where it was unknown."""
 
     days: list[date] = Field(description="every calendar day, oldest first, the layer's own day last")
     susceptibility: list[float | None]
@@ -196,6 +210,9 @@ class PointAnswer(Answer):
     probability: ProbabilitySaid | None = Field(
         description="null where the model states no event rate, or the value is unknown"
     )
+    forecast_spread: ForecastSpread | None = Field(
+        description="null for a nowcast, for a forecast of too few members, or where the value is unknown"
+    )
     past: Past
     rank: Rank | None
     window: Window | None
@@ -203,6 +220,6 @@ class PointAnswer(Answer):
     factors: list[Factor]
     reasons: Reasons | None
     reasons_missing: Told | None = Field(
-        description="unknown_value, no_bundle, other_bundle, inputs_changed or no_state"
+        description="unknown_value, no_bundle, other_bundle, inputs_changed, no_state or forecast"
     )
     note: str

@@ -18,7 +18,8 @@ from exporters.picture import encode_png
 from service.api.answers import ASK_AGAIN, cached
 from service.api.drawing import COLOURS, LOOKS, SHADE, Shows, view_values
 from service.api.mercator import MOST_LATITUDE, Bounds, bounds_of, to_metres
-from service.api.site import Site
+from service.api.saying import day_in_words, trust_in_words
+from service.api.site import Lead, Site
 from service.files import digest_of
 from service.hillshade import find_hillshade
 from service.status import read_status
@@ -43,9 +44,14 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(tags=["tiles"])
 
     def draw(
-        request: Request, bbox: Bounds | None, day: date | None, shows: Shows, size: tuple[int, int]
+        request: Request,
+        bbox: Bounds | None,
+        day: date | None,
+        lead: int,
+        shows: Shows,
+        size: tuple[int, int],
     ) -> Response:
-        layer = site.shown_on(day)
+        layer = site.shown_on(day, lead)
         words = words_of(site, layer)
         relief = find_hillshade(site.settings)
         key = (layer.id, layer.digest, shows, bbox, size, relief, words, COLOURS)
@@ -83,13 +89,14 @@ def routes(site: Site) -> APIRouter:
             ),
         ] = None,
         day: Annotated[date | None, Query(description="default: the newest")] = None,
+        lead: Lead = 0,
         shows: Shows = "class",
         width: Annotated[int, Query(ge=200, le=1200)] = 1200,
         height: Annotated[int, Query(ge=200, le=1200)] = 630,
     ) -> Response:
         """What a messenger or a chat shows of a link to the map."""
         bounds = None if bbox is None else parse_bbox(bbox)
-        return await site.drawing.do(lambda: draw(request, bounds, day, shows, (height, width)))
+        return await site.drawing.do(lambda: draw(request, bounds, day, lead, shows, (height, width)))
 
     return router
 
@@ -124,7 +131,7 @@ def fit(bounds: Bounds, size: tuple[int, int]) -> Bounds:
 
 def words_of(site: Site, layer: Layer) -> Words:
     """Return a layer's day and how far to trust it, in words."""
-    said = [f"{layer.day}: {layer.status.value}, coverage {math.floor(layer.coverage * 100)} %"]
+    said = [f"{day_in_words(layer)}: {trust_in_words(layer)}, coverage {math.floor(layer.coverage * 100)} %"]
     alarm = layer.status == LayerStatus.DEGRADED or layer.synthetic
     status = read_status(site.settings, site.clock())
     if status.latest is not None and status.latest.id == layer.id:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from exporters.layer import NODATA, SCALE, Layer
 from service.api.making import Making, Record, window_of
 from service.api.models import Told
@@ -26,9 +24,9 @@ def reasons_of(
     record: Record,
     cell: Cell | None,
     window: PlaceWindow | None,
-    values: dict[date, int],
+    values: dict[str, int],
 ) -> tuple[Reasons | None, Told | None]:
-    published = decoded(values[layer.day])
+    published = decoded(values[layer.id])
     if published is None or cell is None:
         return None, Told(code="unknown_value", says="There is no value here to explain.")
     if making is None or window is None:
@@ -71,13 +69,13 @@ def _change(
     record: Record,
     cell: Cell,
     window: PlaceWindow,
-    values: dict[date, int],
+    values: dict[str, int],
     evaluate: Evaluate,
 ) -> tuple[ChangeSaid | None, Told | None]:
     before = record.before
     if before is None:
         return None, Told(code="no_layer_before", says="There is no layer of the day before.")
-    then, now = decoded(values.get(before.day, NODATA)), decoded(values[layer.day])
+    then, now = decoded(values.get(before.id, NODATA)), decoded(values[layer.id])
     if then is None or now is None:
         return None, Told(code="unknown_before", says="The value of the day before is unknown here.")
 
@@ -89,7 +87,9 @@ def _change(
 
     if any(record.basis.get(kind) != record.before_basis.get(kind) for kind in _COMPARABLE):
         return said(None, "Model, factors or mask changed between the two layers; they cannot be compared.")
-    earlier = window_of(site, making, before, cell)
+    earlier = window_of(site, making, before, record.before_basis, cell)
+    if isinstance(earlier, Told):
+        return said(None, earlier.says)
     if not earlier.complete or earlier.reservoir != window.reservoir:
         return said(None, "Settings or inputs have changed since the layer of the day before was made.")
     found = explain_change(evaluate, earlier, window)

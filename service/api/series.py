@@ -28,7 +28,7 @@ class Latest(Answer):
 
     day: date
     value: float
-    quality: Literal["good", "rejected"]
+    quality: Literal["good", "suspect", "rejected"]
     reason: str
 
 
@@ -141,7 +141,7 @@ def _feature(
             latest=Latest(
                 day=latest.day,
                 value=round(latest.value, 6),
-                quality="good" if latest.quality == "good" else "rejected",
+                quality=latest.quality.value,
                 reason=latest.reason,
             )
             if latest is not None

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Path as PathParameter
-from fastapi import Request
+from fastapi import Query, Request
 from starlette.exceptions import HTTPException
 
 from exporters.layer import Layer, LayerStatus
 from service.api.drawing import Drawing
 from service.bundle import Bundle
+from service.display import forecasts_shown
 from service.ledger import Ledger
 from service.readings import Archive
 from service.region import Region, open_region
@@ -31,9 +32,28 @@ _LAYER_ID = re.compile(LAYER_ID)
 LayerId = Annotated[
     str,
     PathParameter(
-        description="a layer's id as /layers lists them, or `latest`",
+        description="a layer's id as /layers lists them, or `latest`: the newest nowcast",
         examples=[LATEST],
         json_schema_extra={"pattern": LAYER_ID},
+    ),
+]
+
+MOST_LEAD = 99
+# Of routes that find a layer by its day: who does not ask for a forecast never gets one.
+Lead = Annotated[
+    int,
+    Query(
+        ge=0, le=MOST_LEAD, description="days ahead: 0 is the nowcast, 1 and more a forecast", examples=[0]
+    ),
+]
+# Of routes that find a layer by its id.
+LeadOfLatest = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MOST_LEAD,
+        description="with `latest`: the current forecast for so many days ahead, instead of the nowcast; "
+        "an id says its lead itself, and another one here is refused",
     ),
 ]
 
@@ -69,40 +89,62 @@ class Site:
         """The calendar day in the region's time zone."""
         return self.clock().astimezone(self.settings.timezone).date()
 
-    def layer(self, identity: str) -> Layer:
+    def layer(self, identity: str, lead: int | None = None) -> Layer:
         """Return a layer by id, or the one on display for `latest`. Raises HTTPException (404).
 
-        A withdrawn layer is returned as such; `shown` is for those who draw or read its values.
+        `latest` is the newest nowcast, or the current forecast of `lead`. A withdrawn layer is returned as
+        such; `shown` is for those who draw or read its values.
         """
         if not _LAYER_ID.fullmatch(identity):
             raise HTTPException(404, "that is no id of a layer; /layers lists them")
+        if identity == LATEST:
+            return self._newest(lead or 0)
         with self.ledger() as ledger:
-            found = ledger.latest() if identity == LATEST else ledger.layer(identity)
-        if found is None and identity == LATEST:
-            raise HTTPException(404, "no layer is on display yet; see /status")
+            found = ledger.layer(identity)
         if found is None:
             raise HTTPException(404, f"there is no layer {identity}; /layers lists them")
+        if lead not in (None, found.lead):
+            raise HTTPException(404, f"{identity} is of lead {found.lead}, not {lead}; leave `lead` out")
         return found
 
-    def shown(self, identity: str) -> Layer:
+    def shown(self, identity: str, lead: int | None = None) -> Layer:
         """Return a layer whose values may be shown. Raises HTTPException (404; 410 if withdrawn)."""
-        return _unless_withdrawn(self.layer(identity))
+        return _unless_withdrawn(self.layer(identity, lead))
 
-    def shown_on(self, day: date | None) -> Layer:
-        """Return the layer that is shown for a day, the newest for None.
+    def shown_on(self, day: date | None, lead: int = 0) -> Layer:
+        """Return the layer of a lead that is shown for a day; for None the newest nowcast, or the current
+        forecast. Where there is no nowcast of the day, no forecast of it takes its place.
 
         Raises HTTPException: 404 where there is none, 410 where it was withdrawn or is no longer kept.
         """
         if day is None:
-            return self.shown(LATEST)
+            return self.shown(LATEST, lead)
         with self.ledger() as ledger:
-            newest = ledger.newest_revision(day)
+            newest = ledger.newest_revision(day, lead)
             removed = ledger.removed_at(newest.id) if newest is not None else None
         if newest is None:
-            raise HTTPException(404, f"no layer of {day}; /layers lists the days")
+            what = f"forecast of {day} for {lead} days ahead" if lead else f"layer of {day}"
+            raise HTTPException(404, f"no {what}; /layers lists the days")
         if removed is not None and newest.status != LayerStatus.WITHDRAWN:
             raise _removed(newest, removed)
         return _unless_withdrawn(newest)
+
+    def forecasts(self) -> list[Layer]:
+        """Return the current forecasts, by lead."""
+        with self.ledger() as ledger:
+            return forecasts_shown(ledger)
+
+    def _newest(self, lead: int) -> Layer:
+        if lead == 0:
+            with self.ledger() as ledger:
+                latest = ledger.latest()
+            if latest is None:
+                raise HTTPException(404, "no layer is on display yet; see /status")
+            return latest
+        found = next((layer for layer in self.forecasts() if layer.lead == lead), None)
+        if found is None:
+            raise HTTPException(404, f"no forecast for {lead} days ahead is current; /forecasts lists them")
+        return found
 
     def has_files(self, layer: Layer) -> bool:
         """Tell whether a layer's folder is there; retention may have removed it."""

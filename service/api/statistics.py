@@ -19,7 +19,7 @@ from service.api.answers import json_answer
 from service.api.examples import STATISTICS
 from service.api.gate import Gate
 from service.api.models import Answer, problems, shown_as
-from service.api.site import LATEST, LAYER_ID, Site
+from service.api.site import LATEST, LAYER_ID, LeadOfLatest, Site
 from service.polygon_counts import PolygonCounts, count_cells, covered_cells, onto_grid
 
 MAX_VERTICES = 200
@@ -60,6 +60,7 @@ class Statistics(Answer):
 
     layer: str
     day: date
+    lead: int
     cells: int
     known_cells: int
     area_m2: float
@@ -92,6 +93,7 @@ def routes(site: Site) -> APIRouter:
             ),
         ],
         identity: Annotated[str, Query(alias="id", pattern=LAYER_ID, description="of the layer")] = LATEST,
+        lead: LeadOfLatest = None,
     ) -> Response:
         """Class areas, unknown area and the distribution of susceptibility inside a drawn polygon.
 
@@ -100,7 +102,7 @@ def routes(site: Site) -> APIRouter:
         """
         with gate.entered():
             drawn, repaired = _parse(polygon)
-            layer = site.shown(identity)
+            layer = site.shown(identity, lead)
             counts = _count(site, layer, drawn)
             return json_answer(request, _said(layer, counts, repaired))
 
@@ -175,6 +177,7 @@ def _said(layer: Layer, counts: PolygonCounts, repaired: bool) -> Statistics:
     return Statistics(
         layer=layer.id,
         day=layer.day,
+        lead=layer.lead,
         cells=counts.cells,
         known_cells=known,
         area_m2=counts.cells * cell_m2,

@@ -26,7 +26,8 @@ from exporters.picture import encode_indexed_png
 from service.api.answers import cached, caching_of, json_answer, picture_etag
 from service.api.drawing import COLOURS, EMPTY_TILE, LOOKS, SHADE, Shows, draw_tile, opened, tile_values
 from service.api.mercator import Column, Row, Zoom, bounds_of, check_tile, closest_zoom, geographic
-from service.api.site import LayerId, Site
+from service.api.saying import day_in_words, trust_in_words
+from service.api.site import LayerId, LeadOfLatest, Site
 from service.hillshade import find_hillshade
 
 PNG: dict[int | str, dict[str, Any]] = {
@@ -53,7 +54,9 @@ class TileJson(BaseModel):
     bounds: Annotated[list[float], Field(min_length=4, max_length=4)]
     layer: str | None = None
     day: str | None = None
+    lead: int | None = None
     status: str | None = None
+    unconfirmed: bool | None = None
 
 
 class ClassColour(BaseModel):
@@ -99,8 +102,10 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(tags=["tiles"])
     drawing = site.drawing
 
-    def tile(identity: str, request: Request, z: int, x: int, y: int, shows: Shows) -> Response:
-        layer = site.shown(identity)
+    def tile(
+        identity: str, lead: int | None, request: Request, z: int, x: int, y: int, shows: Shows
+    ) -> Response:
+        layer = site.shown(identity, lead)
         return cached(
             request,
             picture_etag(layer, shows),
@@ -116,11 +121,17 @@ def routes(site: Site) -> APIRouter:
         summary="A map tile of a layer",
     )
     async def tile_of_layer(
-        request: Request, identity: LayerId, z: Zoom, x: Column, y: Row, shows: Showing = "class"
+        request: Request,
+        identity: LayerId,
+        z: Zoom,
+        x: Column,
+        y: Row,
+        shows: Showing = "class",
+        lead: LeadOfLatest = None,
     ) -> Response:
         """Web Mercator, 256 pixels, nearest cell: a colour is a class or a stored value (/legend.json)."""
         check_tile(z, x, y)
-        return await drawing.do(lambda: tile(identity, request, z, x, y, shows))
+        return await drawing.do(lambda: tile(identity, lead, request, z, x, y, shows))
 
     @router.api_route(
         "/layers/{identity}/tilejson.json",
@@ -128,9 +139,11 @@ def routes(site: Site) -> APIRouter:
         response_model=TileJson,
         summary="TileJSON of a layer",
     )
-    def tilejson(request: Request, identity: LayerId, shows: Showing = "class") -> Response:
+    def tilejson(
+        request: Request, identity: LayerId, shows: Showing = "class", lead: LeadOfLatest = None
+    ) -> Response:
         """Where the tiles are, over which ground, down to which zoom; MapLibre and Leaflet read it."""
-        layer = site.shown(identity)
+        layer = site.shown(identity, lead)
         site.file(layer, LOOKS[shows].file)
         # Another address where a layer of the same id was made anew, in a new data folder, or the colours are
         # others: tiles are kept for an hour without a question.
@@ -139,15 +152,17 @@ def routes(site: Site) -> APIRouter:
         return json_answer(
             request,
             TileJson(
-                name=f"{site.settings.region.name}: {shows}, {layer.day}",
-                description=f"Landslide susceptibility of {layer.day}: {layer.status.value}",
+                name=f"{site.settings.region.name}: {shows}, {day_in_words(layer)}",
+                description=f"Landslide susceptibility of {day_in_words(layer)}: {trust_in_words(layer)}",
                 attribution=escape(layer.attribution, quote=False),
                 tiles=[f"{site.address(request)}/{place}"],
                 maxzoom=closest_zoom(bounds_of(layer), layer.cell_size_m),
                 bounds=list(bounds_of(layer)),
                 layer=layer.id,
                 day=layer.day.isoformat(),
+                lead=layer.lead,
                 status=layer.status.value,
+                unconfirmed=layer.unconfirmed,
             ),
         )
 

@@ -59,7 +59,7 @@ def routes(site: Site) -> APIRouter:
             report = read_status(site.settings, site.clock())
         except ColluviumError as error:
             return HTMLResponse(plain_page(site.settings, notice(str(error))), 503, headers)
-        body = plain_body(site.settings, report)
+        body = plain_body(site.settings, report, site.forecasts())
         missing = [name for name in _VENDOR if not (FOLDER / "vendor" / name).is_file()]
         if missing:
             told = f"The map page needs libraries that are not here ({', '.join(missing)}). "
@@ -74,7 +74,8 @@ def routes(site: Site) -> APIRouter:
     @router.api_route("/plain", methods=["GET", "HEAD"], response_class=HTMLResponse)
     def plain() -> HTMLResponse:
         """The newest map for a browser without script, and for printing."""
-        body = plain_body(site.settings, read_status(site.settings, site.clock()))
+        report = read_status(site.settings, site.clock())
+        body = plain_body(site.settings, report, site.forecasts())
         return HTMLResponse(plain_page(site.settings, body), headers=_headers(site.settings))
 
     @router.api_route("/site.json", methods=["GET", "HEAD"])
@@ -141,6 +142,7 @@ def about_site(settings: Settings, grid: Grid) -> dict[str, Any]:
         "official": official if web.official_name or web.official_url else None,
         "openstreetmap": web.openstreetmap,
         "hillshade": find_hillshade(settings) is not None,
+        "leads": settings.forecast.leads,
         "hotspot_min_area_m2": settings.hotspots.min_area_m2,
         "version": importlib.metadata.version("colluvium"),
     }
@@ -211,8 +213,12 @@ def _meta(site: Site, request: Request, texts: dict[str, str], report: StatusRep
 def _preview_query(query: Any) -> dict[str, str]:
     """Return the part of a view's address that its preview needs; what cannot be right is left out."""
     wanted = {"shows": query["shows"]} if query.get("shows") in _PREVIEWED else {}
-    with contextlib.suppress(KeyError, ValueError):
-        wanted["day"] = date.fromisoformat(query["day"]).isoformat()
+    lead = query.get("lead", "")
+    if re.fullmatch(r"[1-9][0-9]?", lead):
+        wanted["lead"] = lead  # the current forecast: the page's address then names no day
+    else:
+        with contextlib.suppress(KeyError, ValueError):
+            wanted["day"] = date.fromisoformat(query["day"]).isoformat()
     try:
         lon, lat, zoom = (float(query[name]) for name in ("lon", "lat", "z"))
     except (KeyError, ValueError):

@@ -2,13 +2,16 @@
 
 /wmts/1.0.0/WMTSCapabilities.xml
 /wmts/{class|susceptibility}/{day}/{z}/{y}/{x}.png     day: YYYY-MM-DD, or `latest`
+/wmts/{class|susceptibility}/lead-{lead}/{day}/...     the same of forecasts, so many days ahead
+
+Forecasts are layers of their own: a desk that steps through Time never comes from nowcasts to forecasts.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from xml.etree import ElementTree
 
 from fastapi import APIRouter, Request, Response
@@ -31,7 +34,8 @@ from service.api.mercator import (
     closest_zoom,
     tile_range,
 )
-from service.api.site import LATEST, Site
+from service.api.saying import day_in_words
+from service.api.site import LATEST, MOST_LEAD, Site
 from service.api.tiles import PNG, layer_tile
 
 _WMTS = "http://www.opengis.net/wmts/1.0"
@@ -62,6 +66,24 @@ Day = Annotated[
 ]
 
 
+PathLead = Annotated[int, PathParameter(ge=1, le=MOST_LEAD, description="days ahead of the issue")]
+
+
+class _Series(NamedTuple):
+    """The maps that one WMTS layer steps through: the newest of them, and their days."""
+
+    newest: Layer
+    days: list[date]
+
+    @property
+    def place(self) -> str:
+        """What stands between the picture and the day in a tile's address."""
+        return f"lead-{self.newest.lead}/" if self.newest.lead else ""
+
+    def identifier(self, shows: Shows) -> str:
+        return f"{shows}-lead-{self.newest.lead}" if self.newest.lead else shows
+
+
 def routes(site: Site) -> APIRouter:
     """Build the routes."""
     router = APIRouter(tags=["wmts"])
@@ -78,11 +100,14 @@ def routes(site: Site) -> APIRouter:
         newest = site.layer(LATEST)
         with site.ledger() as ledger:
             days = [shown.day for shown in ledger.shown(date.min, date.max)]
-        document = _document(site, newest, days, site.address(request))
-        return made_answer(request, document, "application/xml")
+        series = [
+            _Series(newest, days),
+            *(_Series(forecast, [forecast.day]) for forecast in site.forecasts()),
+        ]
+        return made_answer(request, _document(site, series, site.address(request)), "application/xml")
 
-    def tile(request: Request, shows: Shows, day: str, z: int, y: int, x: int) -> Response:
-        layer = site.shown_on(_calendar(day))
+    def tile(request: Request, shows: Shows, lead: int, day: str, z: int, y: int, x: int) -> Response:
+        layer = site.shown_on(_calendar(day), lead)
         return cached(
             request,
             picture_etag(layer, shows),
@@ -98,9 +123,23 @@ def routes(site: Site) -> APIRouter:
         summary="A WMTS tile",
     )
     async def wmts_tile(request: Request, shows: Shows, day: Day, z: Zoom, y: Row, x: Column) -> Response:
-        """The map that is shown for a day; row before column, as WMTS has it."""
+        """The nowcast that is shown for a day; row before column, as WMTS has it."""
         check_tile(z, x, y)
-        return await site.drawing.do(lambda: tile(request, shows, day, z, y, x))
+        return await site.drawing.do(lambda: tile(request, shows, 0, day, z, y, x))
+
+    @router.api_route(
+        "/wmts/{shows}/lead-{lead}/{day}/{z}/{y}/{x}.png",
+        methods=["GET", "HEAD"],
+        response_class=Response,
+        responses=PNG,
+        summary="A WMTS tile of a forecast",
+    )
+    async def forecast_tile(
+        request: Request, shows: Shows, lead: PathLead, day: Day, z: Zoom, y: Row, x: Column
+    ) -> Response:
+        """What was forecast for a day, so many days ahead; `latest` is the current forecast."""
+        check_tile(z, x, y)
+        return await site.drawing.do(lambda: tile(request, shows, lead, day, z, y, x))
 
     return router
 
@@ -113,7 +152,8 @@ def _calendar(day: str) -> date | None:
         raise HTTPException(422, f"day: the calendar has no {day}") from None
 
 
-def _document(site: Site, newest: Layer, days: list[date], address: str) -> bytes:
+def _document(site: Site, series: list[_Series], address: str) -> bytes:
+    newest = series[0].newest
     bounds = bounds_of(newest)
     closest = closest_zoom(bounds, newest.cell_size_m)
     root = ElementTree.Element(_wmts("Capabilities"), {"version": "1.0.0"})
@@ -124,25 +164,27 @@ def _document(site: Site, newest: Layer, days: list[date], address: str) -> byte
     _add(identification, _ows("ServiceTypeVersion"), "1.0.0")
     _add(identification, _ows("AccessConstraints"), site.settings.web.licence or "none")
     contents = _add(root, _wmts("Contents"))
-    for shows in _LAYERS:
-        _add_layer(contents, shows, newest, days, address, closest)
+    for one in series:
+        for shows in _LAYERS:
+            _add_layer(contents, shows, one, address, closest)
     _add_grid(contents, closest)
     _add(root, _wmts("ServiceMetadataURL")).set(_xlink("href"), f"{address}/wmts/1.0.0/WMTSCapabilities.xml")
     return bytes(ElementTree.tostring(root, "utf-8", xml_declaration=True))
 
 
 def _add_layer(
-    contents: ElementTree.Element, shows: Shows, newest: Layer, days: list[date], address: str, closest: int
+    contents: ElementTree.Element, shows: Shows, series: _Series, address: str, closest: int
 ) -> None:
     title, abstract = _LAYERS[shows]
+    newest = series.newest
     layer = _add(contents, _wmts("Layer"))
-    _add(layer, _ows("Title"), title)
+    _add(layer, _ows("Title"), f"{title}: {day_in_words(newest)}" if newest.lead else title)
     _add(layer, _ows("Abstract"), f"{abstract} {_abstract(newest)}")
     west, south, east, north = bounds_of(newest)
     box = _add(layer, _ows("WGS84BoundingBox"))
     _add(box, _ows("LowerCorner"), f"{west:.7f} {south:.7f}")
     _add(box, _ows("UpperCorner"), f"{east:.7f} {north:.7f}")
-    _add(layer, _ows("Identifier"), shows)
+    _add(layer, _ows("Identifier"), series.identifier(shows))
     style = _add(layer, _wmts("Style"))
     style.set("isDefault", "true")
     _add(style, _ows("Identifier"), "default")
@@ -151,7 +193,7 @@ def _add_layer(
     _add(time, _ows("Identifier"), "Time")
     _add(time, _ows("UOM"), "ISO8601")
     _add(time, _wmts("Default"), newest.day.isoformat())
-    for day in days:
+    for day in series.days:
         _add(time, _wmts("Value"), day.isoformat())
     link = _add(layer, _wmts("TileMatrixSetLink"))
     _add(link, _wmts("TileMatrixSet"), _GRID)
@@ -167,7 +209,8 @@ def _add_layer(
     resource = _add(layer, _wmts("ResourceURL"))
     resource.set("format", "image/png")
     resource.set("resourceType", "tile")
-    resource.set("template", f"{address}/wmts/{shows}/{{Time}}/{{TileMatrix}}/{{TileRow}}/{{TileCol}}.png")
+    tiles_of = f"{address}/wmts/{shows}/{series.place}"
+    resource.set("template", f"{tiles_of}{{Time}}/{{TileMatrix}}/{{TileRow}}/{{TileCol}}.png")
 
 
 def _add_grid(contents: ElementTree.Element, closest: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from exporters.layer import LayerStatus
 from service.api.examples import HOTSPOTS, ZONE, ZONES
 from service.api.models import Answer, Geometry, Told, shown_as
 
-_NOT_YET = "null: warnings, forecasts and verification are not part of this version"
+_NOT_YET = "null: warnings and verification are not part of this version"
 
 
 class ClassArea(Answer):
@@ -32,6 +32,7 @@ class ZoneProperties(Answer):
     high_ratio: float | None = Field(description="share of high and very high among the known cells")
     warning_level: None = Field(default=None, description=_NOT_YET)
     day: date
+    lead: int = Field(description="days ahead: 0 is a nowcast, 1 and more a forecast")
     layer: str
 
 
@@ -52,6 +53,9 @@ class ZoneCollection(Answer):
     type: Literal["FeatureCollection"] = "FeatureCollection"
     layer: str
     day: date
+    lead: int
+    status: LayerStatus
+    unconfirmed: bool
     simplified_to_m: float
     features: list[ZoneFeature]
 
@@ -62,6 +66,18 @@ class HistoryDay(Answer):
     day: date
     high_ratio: float | None
     status: LayerStatus
+
+
+class LeadDay(Answer):
+    """A zone in a current forecast."""
+
+    lead: int
+    day: date
+    layer: str
+    issued_at: datetime
+    status: LayerStatus
+    unconfirmed: bool
+    high_ratio: float | None
 
 
 class RainSums(Answer):
@@ -89,12 +105,14 @@ class ZoneLinks(Answer):
 
 
 class ZoneDetail(ZoneProperties):
-    """A zone with its history and what fell on it."""
+    """A zone with its history, what fell on it and what is forecast of it."""
 
-    history: list[HistoryDay] = Field(description="oldest first")
+    history: list[HistoryDay] = Field(description="nowcasts, oldest first")
     why: Why | None
-    why_missing: Told | None = Field(description="withheld, no_bundle, no_geometry or no_rain_in_reach")
-    leads: None = Field(default=None, description=_NOT_YET)
+    why_missing: Told | None = Field(
+        description="withheld, no_bundle, no_geometry, no_rain_in_reach or forecast"
+    )
+    leads: list[LeadDay] = Field(description="the current forecasts by lead, whatever layer is shown")
     track_record: None = Field(default=None, description=_NOT_YET)
     links: ZoneLinks
 
@@ -141,6 +159,9 @@ class HotspotCollection(Answer):
     type: Literal["FeatureCollection"] = "FeatureCollection"
     layer: str
     day: date
+    lead: int
+    status: LayerStatus
+    unconfirmed: bool
     simplified_to_m: float
     matched: Annotated[int, Field(description="hotspots that pass the filters; `limit` may cut the list")]
     features: list[HotspotFeature]

@@ -21,13 +21,14 @@ from service.api.gate import Gate
 from service.api.geojson import to_geojson
 from service.api.models import GEOJSON, GeoJsonResponse, Geometry, Told, problems
 from service.api.numbers import rounded
-from service.api.site import Site
+from service.api.site import Lead, Site
 from service.api.zone_models import (
     ClassArea,
     HistoryDay,
     HotspotCollection,
     HotspotFeature,
     HotspotProperties,
+    LeadDay,
     RainSums,
     Why,
     ZoneCollection,
@@ -88,19 +89,25 @@ def routes(site: Site) -> APIRouter:
         responses=_PROBLEMS,
         name="zones",
     )
-    def zones(request: Request, day: Day = None) -> Response:
+    def zones(request: Request, day: Day = None, lead: Lead = 0) -> Response:
         """Zones with the area of each class, how that grew, and the share of high and very high cells.
 
         Polygons are in EPSG:4326, simplified to one cell. `warning_level` is null: there are no warnings yet.
         """
-        layer = site.shown_on(day)
+        layer = site.shown_on(day, lead)
         shapes = outlines(layer)
         features = [
             ZoneFeature(id=said.id, geometry=shapes.get(said.id), properties=said)
             for said in _properties(layer)
         ]
         answer = ZoneCollection(
-            layer=layer.id, day=layer.day, simplified_to_m=layer.cell_size_m, features=features
+            layer=layer.id,
+            day=layer.day,
+            lead=layer.lead,
+            status=layer.status,
+            unconfirmed=layer.unconfirmed,
+            simplified_to_m=layer.cell_size_m,
+            features=features,
         )
         return json_answer(request, answer, GEOJSON)
 
@@ -116,15 +123,16 @@ def routes(site: Site) -> APIRouter:
         request: Request,
         zone: ZoneId,
         day: Day = None,
+        lead: Lead = 0,
         days: Annotated[int, Query(ge=1, le=366, description="how far back its history goes")] = 30,
     ) -> Response:
-        """One zone: areas, growth, history, and the rain behind them.
+        """One zone: areas, growth, history, the rain behind them, and what is forecast.
 
-        `warning_level`, `leads` and `track_record` are null: there are no warnings, forecasts or
-        verification yet. `why` is null, with the reason in `why_missing`, where rain cannot be told.
+        `warning_level` and `track_record` are null: there are no warnings or verification yet. `why` is
+        null, with the reason in `why_missing`, where rain cannot be told. The history is of nowcasts alone.
         """
         with gate.entered():
-            layer = site.shown_on(day)
+            layer = site.shown_on(day, lead)
             said = next((found for found in _properties(layer) if found.id == zone), None)
             if said is None:
                 raise HTTPException(404, f"{layer.id} has no zone of that id; /zones lists them")
@@ -136,6 +144,7 @@ def routes(site: Site) -> APIRouter:
                 history=_history(site, layer, zone, days),
                 why=why,
                 why_missing=missing,
+                leads=_leads(site, zone),
                 links=_links(site.address(request), layer, zone),
             )
             answer = ZoneDetailFeature(
@@ -157,6 +166,7 @@ def routes(site: Site) -> APIRouter:
     def hotspots(
         request: Request,
         day: Day = None,
+        lead: Lead = 0,
         zone: Annotated[
             str | None, Query(max_length=200, description="the zone that holds most of it")
         ] = None,
@@ -168,7 +178,7 @@ def routes(site: Site) -> APIRouter:
         Outlines follow the cells, simplified to half of one. `first_seen` is the day since which a hotspot
         has stood there without a break.
         """
-        layer = site.shown_on(day)
+        layer = site.shown_on(day, lead)
         chosen = [
             spot
             for spot in hotspots_in(site.file(layer, AREAS))
@@ -184,6 +194,9 @@ def routes(site: Site) -> APIRouter:
         answer = HotspotCollection(
             layer=layer.id,
             day=layer.day,
+            lead=layer.lead,
+            status=layer.status,
+            unconfirmed=layer.unconfirmed,
             simplified_to_m=tolerance_m,
             matched=len(chosen),
             features=features,
@@ -213,6 +226,7 @@ def _properties(layer: Layer) -> list[ZoneProperties]:
             unknown_m2=areas[0].unknown_m2,
             high_ratio=_high_ratio(areas),
             day=layer.day,
+            lead=layer.lead,
             layer=layer.id,
         )
         for zone, areas in by_zone.items()
@@ -237,7 +251,21 @@ def _history(site: Site, layer: Layer, zone: str, days: int) -> list[HistoryDay]
     return history
 
 
+def _leads(site: Site, zone: str) -> list[LeadDay]:
+    """Return what the current forecasts say of a zone; one whose layer has no such zone is left out."""
+    found = []
+    for layer in site.forecasts():
+        areas = [area for area in layer.areas if area.zone == zone]
+        if areas:
+            said = layer.model_dump(include={"lead", "day", "issued_at", "status", "unconfirmed"})
+            found.append(LeadDay(**said, layer=layer.id, high_ratio=_high_ratio(areas)))
+    return found
+
+
 def _why(site: Site, layer: Layer, zone: shapely.Geometry | None) -> tuple[Why | None, Told | None]:
+    if layer.lead:
+        says = "A forecast rests on the rain of several members, and partly on none that was measured."
+        return None, Told(code="forecast", says=says)
     if zone is None:
         return None, Told(code="no_geometry", says="The layer has no outline of this zone.")
     if site.bundle is None:
@@ -275,10 +303,11 @@ def _why(site: Site, layer: Layer, zone: shapely.Geometry | None) -> tuple[Why |
 
 def _links(address: str, layer: Layer, zone: str) -> ZoneLinks:
     quoted = quote(zone, safe="")
+    when = f"day={layer.day}&lead={layer.lead}" if layer.lead else f"day={layer.day}"
     return ZoneLinks(
-        self=f"{address}/zones/{quoted}?day={layer.day}",
-        zones=f"{address}/zones?day={layer.day}",
-        hotspots=f"{address}/hotspots?day={layer.day}&zone={quoted}",
+        self=f"{address}/zones/{quoted}?{when}",
+        zones=f"{address}/zones?{when}",
+        hotspots=f"{address}/hotspots?{when}&zone={quoted}",
         layer=f"{address}/layers/{layer.id}",
     )
 

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,23 +100,39 @@ def ingest(config: Path, since: date | None, until: date | None, deliver: bool, 
 )
 @config_option
 @click.option("--day", type=DAY, help="The layer's day (default: the newest whose window is complete).")
+@click.option(
+    "--lead",
+    type=click.IntRange(min=0, max=7),
+    default=0,
+    show_default=True,
+    help="Days ahead of today: a forecast layer, from forecast rain.",
+)
 @click.option("--as-of", type=MOMENT, help="Rebuild it as it would have been made then, under replays/.")
 @deliver_option
 @json_option
-def refresh(config: Path, day: date | None, as_of: datetime | None, deliver: bool, as_json: bool) -> None:
+def refresh(
+    config: Path, day: date | None, lead: int, as_of: datetime | None, deliver: bool, as_json: bool
+) -> None:
     """Make one layer and publish it.
 
-    The same inputs publish nothing new (unchanged). With too little rain to go on the run is held, and the
-    last good layer stays.
+    The same inputs publish nothing new (unchanged). With too little rain to go on, or without a young
+    forecast where one is needed, the run is held, and the last good layer stays.
     """
     settings = load_settings(config)
+    ahead = (as_of or utc_now()).astimezone(settings.timezone).date() + timedelta(days=lead)
+    if lead and day not in (None, ahead):
+        raise UsageError(
+            f"--day {day} and --lead {lead} do not agree: issued today, that layer is of {ahead}; "
+            "'--as-of' rebuilds one of an earlier day"
+        )
     with progress_bar("spatial state") as on_state:
         results = run_days(
             settings,
             config,
-            lambda _: [day],
+            lambda _: [] if lead else [day],
             purpose="colluvium refresh",
             clock=utc_now,
+            leads=[lead] if lead else [],
             as_of=as_of,
             on_state=on_state,
         )
@@ -139,8 +155,9 @@ def refresh(config: Path, day: date | None, as_of: datetime | None, deliver: boo
 def backfill(config: Path, since: date | None, until: date | None, deliver: bool, as_json: bool) -> None:
     """Make the layers of many days, in one process.
 
-    Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger. Days that
-    were withdrawn stay so; `refresh --day` publishes one again.
+    Without --since, this is the daemon's catch-up: days without a complete layer, from the ledger, and then
+    the forecasts of today, if [forecast] asks for leads. Days that were withdrawn stay so; `refresh --day`
+    publishes one again.
     """
     settings = load_settings(config)
     last = until or utc_now().astimezone(settings.timezone).date()
@@ -156,6 +173,7 @@ def backfill(config: Path, since: date | None, until: date | None, deliver: bool
             (lambda _: span(since, last)) if since else catch_up_days,
             purpose="colluvium backfill",
             clock=utc_now,
+            leads=[] if since else range(1, settings.forecast.leads + 1),
             by_hand=False,
             on_state=on_state,
             on_day=on_day,
@@ -259,6 +277,11 @@ def _print_ingest(report: IngestReport) -> None:
             click.echo(f"  {problem}")
         if feed.error:
             say_error(f"{feed.name}: {feed.error}")
+    for item in report.judged.counts:
+        click.echo(
+            f"{item.feed}: {item.count} readings doubted ({item.check.value}); "
+            "see 'colluvium readings --suspect'"
+        )
 
 
 def _print_refreshed(result: Refreshed) -> None:
@@ -286,7 +309,10 @@ def _print_refreshed(result: Refreshed) -> None:
 def _print_backfill(results: Sequence[Refreshed], summary: dict[str, Any]) -> None:
     for result in results:
         if result.layer is None:
-            say_error(f"{result.day or 'before the first day'}: {result.outcome.value}: {result.reason}")
+            ahead = f" (lead {result.lead})" if result.lead else ""
+            say_error(
+                f"{result.day or 'before the first day'}{ahead}: {result.outcome.value}: {result.reason}"
+            )
     counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["outcomes"].items())
     click.echo(f"{summary['days']} days in {summary['seconds']} s: {counts or 'nothing to do'}")
 

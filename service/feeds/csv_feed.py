@@ -1,24 +1,24 @@
-"""Readings from CSV: a file, a folder or a glob of them, in long or wide form."""
+"""Readings from text: files or replies, in long or wide form, or in columns of fixed width."""
 
 from __future__ import annotations
 
 import csv
-import glob
-import math
 from collections.abc import Callable, Iterator
 from datetime import date
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from service.feed_log import Problem
-from service.feeds.base import Batch, FeedFault
-from service.feeds.lines import Line, find_separator, is_text, read_header, read_lines, split
+from service.feeds.base import Batch, FeedContext, FeedFault
+from service.feeds.fixed_width import fixed_width_reader
+from service.feeds.http import Expect, Http
+from service.feeds.lines import Line, is_text, read_header, read_lines, split
+from service.feeds.local import local_files
 from service.feeds.parsing import UNITS, CellFault, Days, Numbers
+from service.feeds.points import places_of
+from service.feeds.polling import Getter, Source, download, requests_for, zone_of
 from service.quality import Observation, Reason, Rejection, limits_of
-from service.reading_values import SeriesPosition
 from service.settings import CsvFeed
 
-_SUFFIXES = {".csv", ".txt", ".tsv"}
+_SUFFIXES = {".csv", ".txt", ".tsv", ".dly"}
 
 RowReader = Callable[[Line, list[str]], Iterator[Observation | Rejection]]
 
@@ -26,19 +26,44 @@ RowReader = Callable[[Line, list[str]], Iterator[Observation | Rejection]]
 class CsvFeedReader:
     """Reads what a `[[feeds]]` section of kind csv describes."""
 
-    def __init__(self, settings: CsvFeed, region_timezone: ZoneInfo) -> None:
+    def __init__(self, settings: CsvFeed, context: FeedContext, http: Getter | None = None) -> None:
         self.name = settings.name
         self.variable = settings.variable
         self._settings = settings
-        self._region = region_timezone
+        self._context = context
+        self._http = http
 
-    def fetch(self, since: date | None, until: date | None) -> Batch:  # noqa: ARG002 - files hold what they hold
-        """Return every row of every file as a stream.
+    def fetch(self, since: date | None, until: date | None) -> Batch:
+        """Return every row of every file or reply as a stream.
 
         A file that cannot be used becomes a Problem and does not stop the others.
 
-        Raises FeedFault where there is no file, or the series file or the settings cannot be used.
+        Raises FeedFault where there is nothing to read, or the series file or the settings cannot be used.
         """
+        settings = self._settings
+        self._check_settings()
+        problems: list[Problem] = []
+        places = places_of(settings, self._context.bounds, problems, settings.encoding, settings.separator)
+        if settings.path is not None:
+            found = local_files(settings.path, _SUFFIXES, settings.series_file, settings.name)
+            sources = [Source(str(path), path) for path in found]
+        else:
+            http = self._http or Http(settings.name, settings.http, self._context)
+            requests = requests_for(settings, self._context, places, since, until, problems)
+            expect: Expect = "text" if settings.fixed else "csv"
+            sources, failed = download(settings, http, requests, expect, self._context.folder)
+            problems += failed
+        # Ids alone tell nothing of positions: what the archive has of them stays.
+        series = None if settings.series_ids else places
+        return Batch(
+            rows=self._rows(sources, {place.id for place in places} if places is not None else None),
+            series=series,
+            problems=tuple(problems),
+            limits=limits_of(settings.variable, settings.minimum, settings.maximum),
+            latency=settings.latency_hours if settings.assume_history else None,
+        )
+
+    def _check_settings(self) -> None:
         settings = self._settings
         units = UNITS[settings.variable]
         if settings.unit not in units:
@@ -47,7 +72,7 @@ class CsvFeedReader:
                 f"feed {self.name}: {settings.unit!r} is no unit of {settings.variable}; "
                 f"set 'unit' to one of {', '.join(units)}",
             )
-        if settings.series_file is None and settings.variable == "rain":
+        if settings.variable == "rain" and settings.series_file is None and settings.grid_degrees is None:
             raise FeedFault(
                 "settings",
                 f"feed {self.name}: rain needs to know where its gauges stand; "
@@ -57,54 +82,45 @@ class CsvFeedReader:
             raise FeedFault(
                 "settings", f"feed {self.name}: 'separator' is one character, not {settings.separator!r}"
             )
-        files = self._files()
-        problems: list[Problem] = []
-        series = self._positions(problems) if settings.series_file else None
-        return Batch(
-            rows=self._rows(files, {item.id for item in series} if series is not None else None),
-            series=series,
-            problems=tuple(problems),
-            limits=limits_of(settings.variable, settings.minimum, settings.maximum),
-            latency=settings.latency_hours if settings.assume_history else None,
-        )
 
-    def _files(self) -> list[Path]:
-        given = self._settings.path
-        path = Path(given)
-        if path.is_file():
-            return [path]
-        if path.is_dir():
-            found = [item for item in path.iterdir() if item.suffix.lower() in _SUFFIXES]
-            what = f"the folder {path} holds no .csv, .txt or .tsv file"
-        elif any(letter in given for letter in "*?["):
-            found = [Path(item) for item in glob.glob(given, recursive=True)]  # noqa: PTH207 - `given` may be absolute
-            what = f"no file matches {given}"
-        else:
-            raise FeedFault(
-                "missing", f"feed {self.name}: no such file or folder: {path}; correct the feed's 'path'"
-            )
-        own = self._settings.series_file
-        files = sorted(
-            item
-            for item in found
-            if item.is_file()
-            and not item.name.startswith(".")
-            and not (own and own.exists() and item.samefile(own))
-        )
-        if not files:
-            raise FeedFault("missing", f"feed {self.name}: {what}")
-        return files
-
-    def _rows(self, files: list[Path], known: set[str] | None) -> Iterator[Observation | Rejection | Problem]:
-        for path in files:
+    def _rows(
+        self, sources: list[Source], known: set[str] | None
+    ) -> Iterator[Observation | Rejection | Problem]:
+        for source in sources:
             try:
-                yield from self._rows_of(path, known)
+                if self._settings.fixed is not None:
+                    yield from self._fixed_rows_of(source, known)
+                else:
+                    yield from self._rows_of(source, known)
             except FeedFault as fault:
+                source.forget()
                 yield Problem(fault.reason, str(fault))
 
-    def _rows_of(self, path: Path, known: set[str] | None) -> Iterator[Observation | Rejection]:
+    def _fixed_rows_of(self, source: Source, known: set[str] | None) -> Iterator[Observation | Rejection]:
+        fixed = self._settings.fixed
+        assert fixed is not None  # noqa: S101 - for the type checker
+        read = fixed_width_reader(fixed, source.label, self._settings.encoding, self._days(), self._numbers())
+        for line in self._lines(source):
+            try:
+                for row in read(line):
+                    # The whole world's stations may share a file.
+                    if known is None or row.series in known:
+                        yield row
+            except CellFault as fault:
+                yield Rejection(source.label, line.row, line.text, fault.reason, fault.detail)
+
+    def _lines(self, source: Source) -> Iterator[Line]:
         settings = self._settings
-        lines = read_lines(path, settings.encoding, self.name)
+        if settings.url is None:
+            return read_lines(source.path, settings.encoding, self.name, source.label)
+        # A reply is bounded packed and unpacked.
+        most = settings.http.max_bytes
+        return read_lines(source.path, settings.encoding, self.name, source.label, most)
+
+    def _rows_of(self, source: Source, known: set[str] | None) -> Iterator[Observation | Rejection]:
+        settings = self._settings
+        path = source.label
+        lines = self._lines(source)
         header = next(lines)
         wanted = [settings.day_column]
         if settings.form == "long":
@@ -122,15 +138,15 @@ class CsvFeedReader:
                 raise FeedFault("columns", f"feed {self.name}: {path} has no column but {wanted[0]!r}")
             for _, name in columns:
                 if known is not None and name not in known:
-                    detail = f"the column {name!r} is no series of {settings.series_file}"
-                    yield Rejection(str(path), header.row, name, Reason.UNKNOWN_SERIES, detail, name)
+                    detail = f"the column {name!r} is no series of {settings.series_file or 'the feed'}"
+                    yield Rejection(path, header.row, name, Reason.UNKNOWN_SERIES, detail, name)
             columns = [item for item in columns if known is None or item[1] in known]
             read = self._wide(path, names.index(wanted[0]), columns, len(names) - 1)
         for line in lines:
             try:
                 yield from read(line, self._cells(line, len(names)))
             except CellFault as fault:
-                yield Rejection(str(path), line.row, line.text, fault.reason, fault.detail)
+                yield Rejection(path, line.row, line.text, fault.reason, fault.detail)
 
     def _cells(self, line: Line, expected: int) -> list[str]:
         """Split a line into the cells its header promises. Raises CellFault."""
@@ -159,8 +175,8 @@ class CsvFeedReader:
             raise CellFault(Reason.FIELDS, counts + hint)
         return cells[:expected]
 
-    def _long(self, path: Path, at_series: int, at_day: int, at_value: int, last_column: int) -> RowReader:
-        file, days, numbers = str(path), self._days(), self._numbers()
+    def _long(self, file: str, at_series: int, at_day: int, at_value: int, last_column: int) -> RowReader:
+        days, numbers = self._days(), self._numbers()
         ends_with_us = last_column in (at_series, at_day, at_value)
 
         def read(line: Line, cells: list[str]) -> Iterator[Observation | Rejection]:
@@ -182,8 +198,8 @@ class CsvFeedReader:
 
         return read
 
-    def _wide(self, path: Path, at_day: int, columns: list[tuple[int, str]], last_column: int) -> RowReader:
-        file, days, numbers = str(path), self._days(), self._numbers()
+    def _wide(self, file: str, at_day: int, columns: list[tuple[int, str]], last_column: int) -> RowReader:
+        days, numbers = self._days(), self._numbers()
 
         def read(line: Line, cells: list[str]) -> Iterator[Observation | Rejection]:
             if at_day == last_column and not line.ended:
@@ -207,78 +223,13 @@ class CsvFeedReader:
 
     def _numbers(self) -> Numbers:
         settings = self._settings
-        return Numbers(UNITS[settings.variable][settings.unit], settings.decimal, settings.nodata)
+        factor = UNITS[settings.variable][settings.unit]
+        return Numbers(factor, settings.decimal, settings.nodata, settings.scale)
 
     def _days(self) -> Days:
-        settings = self._settings
-        try:
-            zone = ZoneInfo(settings.timezone) if settings.timezone else self._region
-        except (KeyError, ValueError, OSError) as error:
-            raise FeedFault(
-                "settings",
-                f"feed {self.name}: unknown time zone {settings.timezone!r}; use a name such as Europe/Rome",
-            ) from error
-        return Days(settings.day_format, zone, settings.day_boundary, self._region)
-
-    def _positions(self, problems: list[Problem]) -> tuple[SeriesPosition, ...]:
-        """Read the series file. A row that cannot be used becomes a Problem; without any, FeedFault."""
-        settings = self._settings
-        path = settings.series_file
-        assert path is not None  # noqa: S101 - for the type checker
-        wanted = [settings.series_id_column, settings.lon_column, settings.lat_column]
-        if settings.elevation_column:
-            wanted.append(settings.elevation_column)
-        try:
-            lines = read_lines(path, settings.encoding, self.name)
-            header = next(lines)
-            separator = find_separator(header.text, settings.separator, wanted)
-            names = read_header(header, separator, wanted, path, settings.encoding, self.name)
-        except FeedFault as fault:
-            raise FeedFault("series_file", f"{fault} (the feed's series_file)") from fault
-        places = [names.index(name) for name in wanted]
-        found: dict[str, tuple[SeriesPosition, int]] = {}
-        contradicted: set[str] = set()
-        for line in lines:
-            where = f"feed {self.name}: series file {path} row {line.row}"
-            try:
-                cells = split(line.text, separator)
-                position = _position([cells[place].strip() for place in places])
-            except (IndexError, ValueError, csv.Error) as error:
-                why = "too few cells" if isinstance(error, IndexError) else str(error)
-                problems.append(Problem("series_file", f"{where}: {why}; this series is left out"))
-                continue
-            before = found.setdefault(position.id, (position, line.row))
-            if before[0] != position and position.id not in contradicted:
-                contradicted.add(position.id)
-                problems.append(
-                    Problem(
-                        "series_file",
-                        f"{where}: {position.id!r} stands elsewhere in row {before[1]}; left out",
-                    )
-                )
-        series = tuple(position for position, _ in found.values() if position.id not in contradicted)
-        if not series:
-            raise FeedFault("series_file", f"feed {self.name}: the series file {path} names no usable series")
-        return series
+        settings, region = self._settings, self._context.region_timezone
+        zone = zone_of(settings, region)
+        return Days(settings.day_format, zone, settings.day_boundary, region, settings.interval_shift)
 
 
 _CUT = "the file ends without a newline, so this row may be cut"
-
-
-def _position(cells: list[str]) -> SeriesPosition:
-    identity, *numbers = cells
-    if not identity or not is_text(identity):
-        raise ValueError("names no series that can be read")
-    try:
-        lon, lat, *rest = (float(cell.replace(",", ".")) if cell else math.nan for cell in numbers)
-    except ValueError as error:
-        raise ValueError(
-            f"{identity!r} has a position that is not in numbers: {', '.join(numbers)}"
-        ) from error
-    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
-        raise ValueError(
-            f"{identity!r} has lon {lon:g} and lat {lat:g}; degrees of EPSG:4326 are needed "
-            "(are they swapped, missing or projected?)"
-        )
-    elevation = rest[0] if rest and math.isfinite(rest[0]) else None
-    return SeriesPosition(identity, lon, lat, elevation)

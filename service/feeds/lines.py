@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from service.feeds.base import FeedFault
+from service.feeds.compressed import open_unpacked
 
 _LONGEST_LINE = 1 << 20
+_MOST_BYTES = 1 << 32
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -23,34 +26,41 @@ class Line(NamedTuple):
     ended: bool  # by a newline
 
 
-def read_lines(path: Path, encoding: str, feed: str) -> Iterator[Line]:
-    """Yield the lines of a text file that are not blank.
+def read_lines(
+    path: Path, encoding: str, feed: str, label: str = "", most_bytes: int = _MOST_BYTES
+) -> Iterator[Line]:
+    """Yield the lines of a text file, compressed or not, that are not blank.
 
     Bytes that are no text arrive as lone surrogates (see `is_text`), so that one of them costs one row.
+    `label` names the file in messages; default: its path.
 
     Raises FeedFault where the file is missing, empty, unreadable, a web page or JSON.
     """
+    label = label or str(path)
     held: Line | None = None
     row = 0
     try:
         name = codecs.lookup(encoding).name
         # A byte order mark is not part of the first column's name.
-        with path.open(
-            encoding="utf-8-sig" if name == "utf-8" else name, errors="surrogateescape", newline=""
-        ) as file:
+        with (
+            open_unpacked(path, most_bytes, label, feed) as raw,
+            io.TextIOWrapper(
+                raw, "utf-8-sig" if name == "utf-8" else name, errors="surrogateescape", newline=""
+            ) as file,
+        ):
             while text := file.readline(_LONGEST_LINE):
                 row += 1
                 ended = text[-1] in "\r\n"
                 if len(text) >= _LONGEST_LINE and not ended:
                     raise FeedFault(
                         "not_csv",
-                        f"feed {feed}: {path} row {row} is longer than a table's row can be; not CSV?",
+                        f"feed {feed}: {label} row {row} is longer than a table's row can be; not CSV?",
                     )
                 text = text.rstrip("\r\n")
                 if not text or text.isspace():
                     continue
                 if held is None:
-                    _refuse_documents(text, path, row, feed)
+                    _refuse_documents(text, label, row, feed)
                 else:
                     yield held
                 held = Line(row, text, False, ended)
@@ -61,15 +71,13 @@ def read_lines(path: Path, encoding: str, feed: str) -> Iterator[Line]:
     except UnicodeError as error:
         raise FeedFault(
             "encoding",
-            f"feed {feed}: {path} row {row + 1} cannot be decoded as {encoding}: {error}; "
+            f"feed {feed}: {label} row {row + 1} cannot be decoded as {encoding}: {error}; "
             "set the feed's 'encoding'",
         ) from error
-    except FileNotFoundError as error:
-        raise FeedFault("missing", f"feed {feed}: no such file: {path}") from error
     except OSError as error:
-        raise FeedFault("unreadable", f"feed {feed}: {path} cannot be read: {error.strerror}") from error
+        raise FeedFault("unreadable", f"feed {feed}: {label} cannot be read: {error.strerror}") from error
     if held is None:
-        raise FeedFault("empty", f"feed {feed}: {path} is empty")
+        raise FeedFault("empty", f"feed {feed}: {label} is empty")
     yield held._replace(last=True)
 
 
@@ -86,31 +94,31 @@ def is_text(text: str) -> bool:
 
 
 def read_header(
-    line: Line, separator: str, wanted: Sequence[str], path: Path, encoding: str, feed: str
+    line: Line, separator: str, wanted: Sequence[str], label: str, encoding: str, feed: str
 ) -> list[str]:
     """Return the names in a header line. Raises FeedFault that says what is expected and what is there."""
     if not is_text(line.text):
         raise FeedFault(
             "encoding",
-            f"feed {feed}: {path} row {line.row} holds bytes that are not {encoding}; "
+            f"feed {feed}: {label} row {line.row} holds bytes that are not {encoding}; "
             "set the feed's 'encoding'",
         )
     try:
         names = [name.strip() for name in split(line.text, separator)]
     except csv.Error as error:
-        raise FeedFault("columns", f"feed {feed}: {path} row {line.row}: {error}") from error
+        raise FeedFault("columns", f"feed {feed}: {label} row {line.row}: {error}") from error
     missing = [name for name in wanted if name not in names]
     if missing:
         raise FeedFault(
             "columns",
-            f"feed {feed}: {path} row {line.row} lacks the column{'s' if len(missing) > 1 else ''} "
+            f"feed {feed}: {label} row {line.row} lacks the column{'s' if len(missing) > 1 else ''} "
             f"{_listed(missing)}; expected are {_listed(wanted)}, there are {_listed(names)}"
             + _separator_hint(line.text, separator, wanted),
         )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise FeedFault(
-            "columns", f"feed {feed}: {path} row {line.row} names the column {_listed(twice)} more than once"
+            "columns", f"feed {feed}: {label} row {line.row} names the column {_listed(twice)} more than once"
         )
     return names
 
@@ -139,21 +147,21 @@ def _separator_hint(text: str, separator: str, wanted: Sequence[str]) -> str:
     return ""
 
 
-def _refuse_documents(text: str, path: Path, row: int, feed: str) -> None:
+def _refuse_documents(text: str, label: str, row: int, feed: str) -> None:
     start = text.lstrip("\ufeff \t")
     shown = start[:60]
     if start.startswith("<"):
         raise FeedFault(
             "not_csv",
-            f"feed {feed}: {path} row {row} looks like a web page, not CSV: {shown!r}; "
+            f"feed {feed}: {label} row {row} looks like a web page, not CSV: {shown!r}; "
             "its source probably answered with an error, so fetch it again",
         )
     if start.startswith(("{", "[")):
-        raise FeedFault("not_csv", f"feed {feed}: {path} row {row} looks like JSON, not CSV: {shown!r}")
+        raise FeedFault("not_csv", f"feed {feed}: {label} row {row} looks like JSON, not CSV: {shown!r}")
     if "\0" in start:
         raise FeedFault(
             "not_csv",
-            f"feed {feed}: {path} row {row} is binary, not text in the feed's encoding; "
+            f"feed {feed}: {label} row {row} is binary, not text in the feed's encoding; "
             "if it came from a spreadsheet program, set encoding = 'utf-16' or save it as CSV",
         )
 

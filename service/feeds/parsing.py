@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from service.quality import Reason
@@ -22,6 +23,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _WITH_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _WITH_TIME = re.compile(r"%[HIMSfpcX]")
 _REMEMBERED = 50_000
+EPOCH = "epoch"  # the day_format of seconds since 1970, UTC
 
 
 class CellFault(Exception):
@@ -34,10 +36,12 @@ class CellFault(Exception):
 
 
 class Numbers:
-    """Reads numbers of one unit into the stored unit."""
+    """Reads numbers of one unit into the stored unit. `scale` comes before the unit: 0.1 for tenths."""
 
-    def __init__(self, factor: float, decimal: str, nodata: Iterable[str]) -> None:
-        self._factor = factor
+    def __init__(self, factor: float, decimal: str, nodata: Iterable[str], scale: float = 1.0) -> None:
+        # 3 times 0.1 is not 0.3, 3 divided by 10 is.
+        part = Fraction(scale).limit_denominator(1_000_000)
+        self._times, self._by = part.numerator * factor, part.denominator
         self._comma = decimal == ","
         self._codes = {code.strip() for code in nodata}
         # A code that is a number is one however it is written: -9999 is also -9999.0.
@@ -62,7 +66,15 @@ class Numbers:
             )
         if not math.isfinite(number):
             raise CellFault(Reason.NOT_FINITE, f"{text[:40]!r} is not a finite number")
-        return number * self._factor
+        return number * self._times / self._by
+
+    def take(self, number: float) -> float | None:
+        """Return a number that came as one in the stored unit; see `read`."""
+        if number in self._numeric_codes:
+            return None
+        if not math.isfinite(number):
+            raise CellFault(Reason.NOT_FINITE, f"{number!r} is not a finite number")
+        return number * self._times / self._by
 
     def _fault(self, text: str) -> CellFault:
         if _NOT_FINITE.fullmatch(text):
@@ -76,9 +88,21 @@ class Numbers:
 
 
 class Days:
-    """Reads a feed's days into the region's: the day that holds the middle of the total's interval."""
+    """Reads a feed's days into the region's: the day that holds the middle of the total's interval.
 
-    def __init__(self, day_format: str, zone: ZoneInfo, boundary: time, region: ZoneInfo) -> None:
+    `day_format` is one of strptime's, or "epoch". `shift` leads from the date that is written to the one on
+    which its interval starts.
+    """
+
+    def __init__(
+        self,
+        day_format: str,
+        zone: ZoneInfo,
+        boundary: time,
+        region: ZoneInfo,
+        shift: timedelta = timedelta(0),
+    ) -> None:
+        self._shift = shift
         self._format = day_format
         self._has_time = _WITH_TIME.search(day_format) is not None
         self._zone = zone
@@ -97,23 +121,34 @@ class Days:
 
     def _read(self, text: str) -> tuple[date, str]:
         try:
-            moment = datetime.strptime(text, self._format)  # noqa: DTZ007 - the feed's zone comes below
-        except ValueError as error:
+            if self._format == EPOCH:
+                moment = datetime.fromtimestamp(int(text), UTC)
+            else:
+                moment = datetime.strptime(text, self._format)  # noqa: DTZ007 - the feed's zone comes below
+        except (ValueError, OverflowError, OSError) as error:
             raise CellFault(
                 Reason.DATE, f"{text[:40]!r} is not a day of the form {self._format!r} (day_format)"
             ) from error
         if moment.tzinfo is not None:
             moment = moment.astimezone(self._zone)
-        if self._has_time and moment.time() != self._boundary:
+        if (self._has_time or self._format == EPOCH) and moment.time() != self._boundary:
             raise CellFault(
                 Reason.DATE,
                 f"{text[:40]!r} has the time {moment.time()}, and the feed's day begins at {self._boundary} "
                 f"in {self._zone.key}; set day_boundary and timezone, or give daily values",
             )
+        return self.of(moment.date())
+
+    def region_day(self, moment: datetime) -> date:
+        """Return the region's calendar day of a moment."""
+        return moment.astimezone(self._region).date()
+
+    def of(self, day: date) -> tuple[date, str]:
+        """Return the region's day of a date that is known, and when the interval ends (UTC stamp)."""
         try:
-            return interval_of(moment.date(), self._zone, self._boundary, self._region)
+            return interval_of(day + self._shift, self._zone, self._boundary, self._region)
         except OverflowError as error:
-            raise CellFault(Reason.DATE, f"{text[:40]!r} is outside the calendar") from error
+            raise CellFault(Reason.DATE, f"{day} is outside the calendar") from error
 
 
 def interval_of(day: date, zone: ZoneInfo, boundary: time, region: ZoneInfo) -> tuple[date, str]:

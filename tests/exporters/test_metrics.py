@@ -29,6 +29,11 @@ LABELS = {
     "feed_newest_reading_timestamp_seconds": {"feed"},
     "feed_attempts_total": {"feed"},
     "feed_errors_total": {"feed", "reason"},
+    "feed_breaker_open": {"feed"},
+    "feed_silent_series": {"feed"},
+    "feed_newest_issue_timestamp_seconds": {"feed"},
+    "suspect_readings_total": {"feed", "check"},
+    "suspect_readings_open": {"feed"},
     "readings_total": {"feed", "quality"},
     "window_observed_ratio": set(),
     "export_pending": {"exporter"},
@@ -64,7 +69,21 @@ def everything(tmp_path: Path) -> Figures:
         make_layer(tmp_path),
         last_success=5.0,
         last_duration={"windows": 1.0, "head": 2.5},
-        feeds=[FeedFigures("gauges", 3.0, 2.0, 4, {"http": 1}, {"good": 9, "rejected": 1})],
+        feeds=[
+            FeedFigures(
+                "gauges",
+                3.0,
+                2.0,
+                4,
+                {"http": 1},
+                {"good": 9, "rejected": 1},
+                breaker_open=True,
+                suspects={"step": 2},
+                suspects_open=1,
+                silent=3,
+                newest_issue=8.0,
+            )
+        ],
         exporters=[ExporterFigures("share", 1, 0, 3, 2)],
     )
 
@@ -78,6 +97,15 @@ def test_every_metric_carries_its_documented_labels_and_no_other(tmp_path: Path)
     assert found["refresh_duration_seconds"] == [({}, 3.5)]
 
 
+def test_what_is_wrong_with_a_feed_carries_its_name(tmp_path: Path) -> None:
+    found = samples(everything(tmp_path))
+
+    assert found["feed_breaker_open"] == [({"feed": "gauges"}, 1.0)]
+    assert found["feed_silent_series"] == [({"feed": "gauges"}, 3.0)]
+    assert found["suspect_readings_total"] == [({"feed": "gauges", "check": "step"}, 2.0)]
+    assert found["suspect_readings_open"] == [({"feed": "gauges"}, 1.0)]
+
+
 def test_before_anything_happened_counters_are_zero_and_gauges_absent() -> None:
     feed = FeedFigures("gauges", None, None, 0, {}, {"good": 0, "rejected": 0})
     found = samples(figures(feeds=[feed], exporters=[ExporterFigures("share", 0, 0, 0, 0)]))
@@ -89,6 +117,7 @@ def test_before_anything_happened_counters_are_zero_and_gauges_absent() -> None:
         "class_area_square_meters", "layer_day_timestamp_seconds", "layer_status", "model_info",
         "refresh_last_success_timestamp_seconds", "refresh_duration_seconds", "window_observed_ratio",
         "feed_newest_reading_timestamp_seconds", "feed_last_success_timestamp_seconds",
+        "feed_breaker_open", "feed_silent_series", "feed_newest_issue_timestamp_seconds",
     }  # fmt: skip
     assert not absent & set(found)
 

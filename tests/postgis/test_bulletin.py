@@ -59,13 +59,14 @@ def test_each_series_shows_its_newest_reading_and_how_good_it_is(database: Datab
             reading("north", 1, 5.0),
             reading("north", 2, 900.0, quality="rejected", reason="above 500 mm"),
             reading("south", 1, 0.0),
+            reading("south", 2, 234.6, quality="suspect", reason="step"),
         )
     )
 
     assert latest(database) == [
         ("north", date(2026, 3, 2), 900.0, "rejected", "above 500 mm"),
         ("silent", None, None, None, None),
-        ("south", date(2026, 3, 1), 0.0, "good", ""),
+        ("south", date(2026, 3, 2), 234.6, "suspect", "step"),
     ]
     places = rows(database.reader_dsn, "SELECT series, ST_AsEWKT(geom) FROM series_latest ORDER BY series")
     assert places == [

@@ -142,6 +142,30 @@ def test_a_forecast_has_rows_and_is_neither_map_nor_history(database: Database, 
     assert areas == [(DAY, 0, today.id), (NEXT, 1, tomorrow.id)]
 
 
+def test_views_of_the_latest_show_nowcasts_alone_whatever_is_forecast(
+    database: Database, tmp_path: Path
+) -> None:
+    today = layer_of(tmp_path)
+    ahead = [
+        layer_of(tmp_path, DAY + timedelta(days=lead), lead=lead, status=LayerStatus.PROVISIONAL)
+        for lead in (1, 2, 3)
+    ]
+    migrated(database, today)
+    exporter = writer(database)
+    for layer in (*ahead, today):  # in whatever order they come
+        exporter.deliver(layer)
+
+    assert rows(database.reader_dsn, "SELECT id, lead FROM layer ORDER BY lead") == [
+        (layer.id, layer.lead) for layer in (today, *ahead)
+    ]
+    assert rows(database.reader_dsn, "SELECT id, lead FROM latest_layer") == [(today.id, 0)]
+    for view in ("latest_zone_class_area", "latest_hotspot"):
+        assert rows(database.reader_dsn, f"SELECT DISTINCT layer_id FROM {view}") == [(today.id,)], view  # noqa: S608
+    exporter.withdraw(today)
+    assert rows(database.reader_dsn, "SELECT id FROM latest_layer") == []
+    assert shown(database) == []
+
+
 def test_an_unknown_new_map_takes_the_place_of_a_known_old_one(database: Database, tmp_path: Path) -> None:
     known = layer_of(tmp_path, stored=even(120))
     unknown = layer_of(tmp_path, NEXT, stored=even(NODATA), status=LayerStatus.DEGRADED)

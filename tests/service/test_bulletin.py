@@ -10,7 +10,7 @@ import pytest
 
 from service.bulletin import BULLETIN_DAYS, bulletin_digest, make_bulletin
 from service.quality import Quality
-from service.reading_values import Reading, SeriesPosition
+from service.reading_values import Doubt, Finding, Reading, SeriesDay, SeriesPosition
 from service.readings import Archive
 from tests.fix_region import LAST_DAY, NOW, Clock, ToyRegion
 
@@ -49,6 +49,17 @@ def test_a_day_has_its_newest_good_value_or_else_the_rejected_one_with_the_reaso
     placed, unplaced = said.series
     assert (placed.lon, placed.lat, placed.elevation_m, placed.unit) == (11.0, 44.0, 300.0, "mm")
     assert (unplaced.lon, unplaced.lat) == (None, None)
+
+
+def test_a_doubted_reading_is_neither_good_nor_rejected(toy: ToyRegion, archive: Archive) -> None:
+    archive.add([reading(234.6)])
+    archive.doubt(
+        [Doubt(SeriesDay("gauges", "rain", "a", DAY), 234.6, (Finding("step", "why", extreme=True),))], NOW
+    )
+
+    (said,) = make_bulletin(toy.settings, archive, NOW).readings
+
+    assert (said.value, said.quality, said.reason) == (234.6, "suspect", "step")
 
 
 def test_forecasts_and_days_that_are_over_are_left_out(toy: ToyRegion, archive: Archive) -> None:

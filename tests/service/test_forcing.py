@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -23,9 +23,10 @@ from service.forcing import (
     gauge_days,
     surface_of_day,
 )
-from service.reading_values import Readings, Series
+from service.reading_values import Readings, Series, SeriesDay
 from service.settings import ForcingSettings
 from service.surfaces import Kind, Surface, SurfaceStore
+from tests.fix_windows import NoRasters
 
 UTM = CRS.from_epsg(32633)
 DAY = date(2024, 5, 1)
@@ -52,11 +53,19 @@ def at(x: float, y: float) -> npt.NDArray[np.float64]:
 class Shelf:
     """An archive in memory, which notes the days that it was asked for."""
 
+    rasters = NoRasters()
+
     def __init__(self, series: Sequence[Series], first: date, value: npt.NDArray[np.float32]) -> None:
         self.listed, self.first, self.table = tuple(series), first, value
         self.asked: set[date] = set()
 
-    def values(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> Readings:
+    def values(
+        self,
+        variable: str,
+        days: Sequence[date],
+        as_of: datetime | None = None,
+        suspects: Collection[SeriesDay] = (),
+    ) -> Readings:
         self.asked.update(days)
         value = np.full((len(days), len(self.listed)), np.nan, dtype=np.float32)
         for row, day in enumerate(days):

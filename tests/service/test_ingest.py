@@ -133,6 +133,20 @@ def test_a_gauge_that_no_file_brings_is_told_by_name_and_is_no_error(
     assert report.outcome == "ok"
 
 
+def test_many_files_with_rows_rejected_alike_are_counted_and_not_all_told(
+    tmp_path: Path, archive: Archive
+) -> None:
+    for number in range(25):
+        (tmp_path / f"part{number}.csv").write_text(HEADER + f"A,2026-03-01,1\nB,2026-02-{number + 1:02},x\n")
+    report = take_in(tmp_path, csv_feed(tmp_path, path=str(tmp_path / "part*.csv")), archive)
+
+    told = [problem.message for problem in report.problems if problem.reason == "number"]
+    assert len(told) == 21
+    assert told[-1] == "feed rain: rows of 5 more files rejected alike (number)"
+    assert report.rejected == 25
+    assert report.outcome == "ok"
+
+
 def test_a_feed_that_brings_nothing_usable_fails_and_keeps_what_it_sent(
     tmp_path: Path, archive: Archive
 ) -> None:
@@ -151,6 +165,29 @@ def test_a_broken_file_beside_a_good_one_makes_the_feed_partial(tmp_path: Path, 
     report = take_in(tmp_path, csv_feed(tmp_path, path=str(tmp_path / "x*.csv")), archive)
     assert (report.outcome, report.error, report.new) == ("partial", None, 2)
     assert "x1.csv row 1 looks like a web page" in report.problems[0].message
+
+
+def test_what_was_said_before_is_unchanged_unless_the_fetch_contradicts_itself(archive: Archive) -> None:
+    run(archive, fake({("A", MARCH_1): 1.0, ("B", MARCH_1): 2.0, ("A", MARCH_2): 3.0}))
+    rows = [
+        *batch_of({("A", MARCH_1): 1.0, ("B", MARCH_1): 2.0, ("A", MARCH_2): 3.0}).rows,
+        *batch_of({("B", MARCH_1): 2.0, ("A", MARCH_2): 4.0}).rows,
+    ]
+
+    again = FakeFeed("rain", "rain", [Batch(rows, A_AND_B)])
+    (report,) = run(archive, again, now=NOW + timedelta(hours=1)).feeds
+
+    assert (counts(report), report.repeated) == ((0, 0, 2, 2), 1)
+    assert {item.reason for item in archive.log.rejections()} == {Reason.DUPLICATE}
+    (report,) = run(archive, again, now=NOW + timedelta(hours=2), since=MARCH_2).feeds
+    assert counts(report) == (0, 0, 0, 2)
+
+
+def test_a_value_that_comes_back_after_a_correction_is_a_correction(archive: Archive) -> None:
+    for hour, said in enumerate((1.0, 5.0, 1.0)):
+        run(archive, fake({("A", MARCH_1): said}), now=NOW + timedelta(hours=hour))
+        assert value(archive, MARCH_1) == said
+    assert len(archive.history("rain", "rain", "A", MARCH_1)) == 3
 
 
 # --- time ---

@@ -105,19 +105,20 @@ def test_an_assumed_time_holds_for_the_first_row_only(archive: Archive) -> None:
 
 
 def test_rejected_readings_and_forecasts_are_kept_and_never_seen_among_the_values(archive: Archive) -> None:
+    archive.add_series("outlook", "rain", places("A"))
     report = archive.add(
         [
             rain(5000.0, quality=Quality.REJECTED, reason="range"),
-            rain(12.0, issued_at=NOW, member=3),
+            rain(12.0, feed="outlook", issued_at=NOW, member=3),
         ]
     )
     assert (report.rejected, report.new) == (1, 1)
-    assert table(archive)[0][0] is None
-    kept = archive.history("gauges", "rain", "A", FIRST)
-    assert {(row.quality, row.reason, row.issued_at, row.member) for row in kept} == {
-        (Quality.REJECTED, "range", None, None),
-        (Quality.GOOD, "", NOW, 3),
-    }
+    assert [series.feed for series in archive.values("rain", DAYS).series] == ["gauges", "gauges"]
+    assert table(archive)[0] == [None, None]
+    (rejected,) = archive.history("gauges", "rain", "A", FIRST)
+    assert (rejected.quality, rejected.reason) == (Quality.REJECTED, "range")
+    (ahead,) = archive.history("outlook", "rain", "A", FIRST)
+    assert (ahead.quality, ahead.issued_at, ahead.member) == (Quality.GOOD, NOW, 3)
     assert archive.newest_day() is None
 
 

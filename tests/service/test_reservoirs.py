@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 
 from service.errors import RegionError
 from service.forcing import MAX_GAP_DAYS
-from service.reading_values import Readings, Series
+from service.reading_values import Readings, Series, SeriesDay
 from service.readings import Archive
 from service.region import ForcingGrid, Grid, Region
 from service.reservoirs import Levels, Reservoirs, level_variables, open_reservoirs, read_levels
@@ -52,7 +52,13 @@ class Levelled(Archive):
         self.levels, self.feed = levels, feed
         self.asked: set[date] = set()
 
-    def values(self, variable: str, days: Sequence[date], as_of: datetime | None = None) -> Readings:
+    def values(
+        self,
+        variable: str,
+        days: Sequence[date],
+        as_of: datetime | None = None,
+        suspects: Collection[SeriesDay] = (),
+    ) -> Readings:
         assert variable == "level"
         self.asked.update(days)
         listed = tuple(Series(name, self.feed, "level", 0, 0, None, None, None) for name in self.levels)

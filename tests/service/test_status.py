@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from service.errors import Outcome
+from service.feeds.http_breaker import Breaker
+from service.figures import read_figures
+from service.reading_values import Doubt, Finding, SeriesDay, SeriesPosition
+from service.readings import Archive
 from service.status import StatusReport, read_status
+from service.workshop import archive_path
+from tests.fix_forecast import add_forecast_feed, refresh_leads
 from tests.fix_region import LAST_DAY, ToyRegion
 
 NEWEST = LAST_DAY + timedelta(days=1)
@@ -79,3 +87,78 @@ def test_a_replay_is_not_the_last_run(toy: ToyRegion) -> None:
 
     assert last is not None
     assert last.kind == "refresh"
+
+
+def test_a_held_forecast_is_told_by_its_lead_and_not_as_the_last_run_of_the_map(toy: ToyRegion) -> None:
+    add_forecast_feed(toy)
+    toy.refresh()
+    refresh_leads(toy, 1, 3)
+
+    report = status(toy)
+
+    assert report.last_run is not None
+    assert report.last_run.outcome == Outcome.PUBLISHED
+    assert [(run.lead, run.day) for run in report.forecast_runs] == [
+        (1, NEWEST + timedelta(days=1)),
+        (3, NEWEST + timedelta(days=3)),
+    ]
+    assert f"forecast of {NEWEST + timedelta(days=3)}, lead 3: last run" in report.to_text()
+    assert [run["outcome"] for run in report.to_json()["forecast_runs"]] == ["held", "held"]
+
+
+def test_an_unconfirmed_map_says_so_on_the_screen(toy: ToyRegion) -> None:
+    toy.refresh()
+    report = status(toy)
+    assert report.latest is not None
+    doubtful = replace(report, latest=report.latest.model_copy(update={"unconfirmed": True}))
+    assert "complete, unconfirmed" in doubtful.to_text()
+    assert doubtful.to_json()["unconfirmed"] is True
+    assert "unconfirmed" not in report.to_text()
+
+
+def test_a_feed_at_fault_is_named_with_its_last_problem_in_plain_words(toy: ToyRegion) -> None:
+    gauges = toy.folder / "rain.csv"
+    gauges.rename(toy.folder / "away.csv")
+    toy.clock.now += timedelta(hours=1)
+    toy.ingest()
+    folder = toy.data / "feeds" / "gauges"
+    Breaker(folder, 1, timedelta(minutes=30), toy.clock).failed("timeout")
+
+    report = status(toy)
+
+    (feed,) = report.feeds
+    assert feed.failing
+    text = report.to_text()
+    assert "feed gauges FAILED at its last attempt" in text
+    assert "no such file or folder" in text
+    assert "its server is not asked until" in text
+    (values,) = report.to_json()["feeds"]
+    assert values["problem"]["reason"] == "missing"
+    assert values["not_asked_until"].startswith(f"{toy.clock() + timedelta(minutes=30):%Y-%m-%dT%H:%M}")
+
+    (toy.folder / "away.csv").rename(gauges)
+    toy.clock.now += timedelta(hours=1)
+    toy.ingest()
+    (feed,) = status(toy).feeds
+    assert (feed.failing, feed.problem, feed.not_asked_until) == (False, None, None)
+    assert "FAILED" not in status(toy).to_text()
+
+
+def test_doubted_readings_and_silent_series_stand_beside_their_feed(toy: ToyRegion) -> None:
+    with Archive(archive_path(toy.settings), toy.clock) as archive:
+        day = archive.newest_day("rain")
+        assert day is not None
+        value = archive.history("gauges", "rain", "north", day)[-1].value
+        at = SeriesDay("gauges", "rain", "north", day)
+        doubt = Doubt(at, value, (Finding("step", "too much at once", extreme=True),), toy.clock(), False)
+        archive.doubt([doubt], toy.clock())
+        archive.add_series("gauges", "rain", [SeriesPosition("mute", 11.0, 44.0)], toy.clock())
+
+    report = status(toy)
+
+    (feed,) = report.feeds
+    assert (feed.suspects, feed.silent) == (1, ("mute",))
+    assert "1 doubted, see 'colluvium readings --suspect'" in report.to_text()
+    assert "silent for 3 days or longer: mute" in report.to_text()
+    (figures,) = read_figures(toy.settings, toy.clock).feeds
+    assert (dict(figures.suspects), figures.suspects_open, figures.silent) == ({"step": 1}, 1, 1)

@@ -149,7 +149,7 @@ def open_dated(shared: Path, config: Path, build: Path, sampling: Sampling = SAM
         storms=len(number_of),
         shortfalls={kind.value: count for kind, count in drawn.shortfalls.items()},
         digest=digest_of(
-            inventory.digest, [sha256_file(Path(feed.path)) for feed in settings.feeds],
+            inventory.digest, [sha256_file(path) for path in settings.feed_files],
             sampling.model_dump(mode="json"), settings.forcing.model_dump(mode="json"),
         ),
     )  # fmt: skip

@@ -2,25 +2,28 @@
 
 import { sayProblem } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { clock, daysBetween, longDay, moment, percent, t } from "./texts.js";
+import { sayIssue } from "./leads.js";
+import { clock, daysBetween, fullDay, longDay, moment, percent, t } from "./texts.js";
 
 /**
  * @typedef {import("./watch.js").LayerInfo} LayerInfo
  * @typedef {import("./watch.js").Watch} Watch
  * @typedef {"bad" | "warn" | "good"} Level
  * @typedef {{level: Level, title: string, text: string, offline?: boolean}} Line
+ * @typedef {{day: string | null, lead: number, layer: LayerInfo | null}} Seen what is being looked at
  */
 
+const UNCONFIRMED = "UNCONFIRMED:"; // how the service begins a note on readings that wait for a person
 const FAILED = new Set(["held", "failed", "abandoned"]);
 
 /**
  * What has to be said about the map as it stands, the gravest first.
  * @param {Watch} watch
- * @param {string | null} day the day being looked at
+ * @param {Seen} seen
  * @param {string} zone the region's time zone
  * @returns {Line[]}
  */
-export function bannerLines(watch, day, zone) {
+export function bannerLines(watch, seen, zone) {
   const status = watch.status;
   /** @type {Line[]} */
   const lines = [];
@@ -30,28 +33,77 @@ export function bannerLines(watch, day, zone) {
     lines.push({ level: "bad", title: t("banner.offline.title"), text, offline: true });
   }
   if (status === null) return lines;
-  for (const line of [...aboutShown(watch, day), ...aboutNewest(watch), ...aboutRuns(watch, zone)]) {
-    if (!lines.some(({ text }) => text === line.text)) lines.push(line); // a withdrawn newest day in sight
+  const inSight = [...aboutForecast(watch, seen, zone), ...aboutShown(watch, seen)];
+  for (const line of [...inSight, ...aboutNewest(watch), ...aboutRuns(watch, zone)]) {
+    // Twice would be a withdrawn newest day in sight; that another map is good says nothing of a forecast.
+    const idle = lines.some(({ text }) => text === line.text) || (seen.lead > 0 && line.level === "good");
+    if (!idle) lines.push(line);
   }
   return lines;
 }
 
 /**
+ * A forecast says before all else that it is one.
  * @param {Watch} watch
- * @param {string | null} day
+ * @param {Seen} seen
+ * @param {string} zone
  * @returns {Line[]}
  */
-function aboutShown(watch, day) {
-  if (day === null || day === watch.newest) return [];
+function aboutForecast(watch, { day, lead, layer }, zone) {
+  if (lead === 0 || day === null) return [];
+  const newest = watch.newest ? longDay(watch.newest) : t("value.none");
+  const values = { day: fullDay(day), n: lead, newest };
+  if (layer === null) {
+    const title = t("banner.forecast.none.title");
+    return [{ level: "bad", title, text: t("banner.forecast.none", values) }];
+  }
+  const text = t("banner.forecast", { ...values, issue: sayIssue(layer, zone) });
+  /** @type {Line[]} */
+  const lines = [{ level: "warn", title: t("banner.forecast.title"), text }];
+  if (layer.status === "degraded") {
+    const told = { day: longDay(day), coverage: percent(layer.coverage) };
+    lines.push({ level: "bad", title: t("banner.degraded.title"), text: t("banner.degraded", told) });
+  }
+  return [...lines, ...aboutUnconfirmed(layer)];
+}
+
+/**
+ * @param {LayerInfo} layer
+ * @returns {Line[]}
+ */
+function aboutUnconfirmed(layer) {
+  if (!layer.unconfirmed) return [];
+  const title = t("banner.unconfirmed.title");
+  // Readings that wait for a person are named in the layer's notes; levels carried on need none.
+  const taken = layer.notes.filter((note) => note.startsWith(UNCONFIRMED));
+  if (!taken.length)
+    return [{ level: "warn", title, text: t("banner.unconfirmed", { day: longDay(layer.day) }) }];
+  return taken.map((note) => ({
+    level: "bad",
+    title: t("banner.unconfirmed.readings.title"),
+    text: t("banner.unconfirmed.readings", {
+      day: longDay(layer.day),
+      note: note.slice(UNCONFIRMED.length).trim(),
+    }),
+  }));
+}
+
+/**
+ * @param {Watch} watch
+ * @param {Seen} seen
+ * @returns {Line[]}
+ */
+function aboutShown(watch, { day, lead }) {
+  if (lead > 0 || day === null || day === watch.newest) return [];
   const layer = watch.layers.get(day);
   const values = { day: longDay(day), newest: watch.newest ? longDay(watch.newest) : t("value.none") };
   if (!layer) return [{ level: "bad", title: t("banner.none.title"), text: t("banner.none", values) }];
   if (layer.status === "withdrawn") {
     return [{ level: "bad", title: t("banner.withdrawn.title"), text: t("banner.withdrawn", values) }];
   }
-  if (layer.status !== "degraded") return [];
+  if (layer.status !== "degraded") return aboutUnconfirmed(layer);
   const text = t("banner.degraded", { ...values, coverage: percent(layer.coverage) });
-  return [{ level: "bad", title: t("banner.degraded.title"), text }];
+  return [{ level: "bad", title: t("banner.degraded.title"), text }, ...aboutUnconfirmed(layer)];
 }
 
 /**
@@ -99,13 +151,7 @@ function aboutNewest(watch) {
       text: t("banner.provisional", values),
     });
   }
-  if (layer?.unconfirmed) {
-    lines.push({
-      level: "warn",
-      title: t("banner.unconfirmed.title"),
-      text: t("banner.unconfirmed", values),
-    });
-  }
+  if (layer) lines.push(...aboutUnconfirmed(layer));
   if (!lines.length)
     lines.push({ level: "good", title: t("banner.fresh.title"), text: t("banner.fresh", values) });
   return lines;

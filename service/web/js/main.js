@@ -6,6 +6,7 @@ import { redrawCharts } from "./charts.js";
 import { Controls, dayBefore } from "./controls.js";
 import { fill, h } from "./dom.js";
 import { credits, pageHead } from "./head.js";
+import { dayOf } from "./leads.js";
 import { areaFeatures, BELOW, pointFeature, RegionMap } from "./map.js";
 import { Overlay } from "./overlay.js";
 import { AboutPanel } from "./panel_about.js";
@@ -19,7 +20,7 @@ import { Places } from "./places.js";
 import { Search } from "./search.js";
 import { readView, Store, writeView } from "./state.js";
 import { Tabs } from "./tabs.js";
-import { longDay, t, useTexts } from "./texts.js";
+import { fullDay, longDay, t, useTexts } from "./texts.js";
 import { themeInUse, whenThemeChanges } from "./themes.js";
 import { Timeline } from "./timeline.js";
 import { Watch } from "./watch.js";
@@ -95,13 +96,20 @@ export class App {
     root.querySelector(".side-place")?.replaceWith(this.tabs.element);
   }
 
+  /** Days ahead of the map in sight: 0 for nowcasts. */
+  get lead() {
+    return this.store.view.lead;
+  }
+
   /** The day in sight. */
   get day() {
+    if (this.lead > 0) return dayOf(this.watch, this.lead);
     return this.store.view.day ?? this.watch.newest;
   }
 
-  /** The layer in sight; null where the day has none. */
+  /** The layer in sight; null where there is none: no forecast stands in for a nowcast, nor the other way. */
   get layer() {
+    if (this.lead > 0) return this.watch.forecasts.find(({ lead }) => lead === this.lead) ?? null;
     return this.day === null ? null : (this.watch.layers.get(this.day) ?? null);
   }
 
@@ -153,7 +161,20 @@ export class App {
         void this.watch.look(day);
     });
     this.store.on(
-      ["day", "shows", "compare", "opacity", "zones", "hotspots", "gauges", "panel", "place", "zone", "area"],
+      [
+        "day",
+        "lead",
+        "shows",
+        "compare",
+        "opacity",
+        "zones",
+        "hotspots",
+        "gauges",
+        "panel",
+        "place",
+        "zone",
+        "area",
+      ],
       () => this.render(),
     );
     this.store.on(["base"], ({ base }) => this.map.setBase(base));
@@ -210,7 +231,7 @@ export class App {
 
   renderNow() {
     const synthetic = this.site.synthetic || (this.layer?.synthetic ?? false);
-    this.banner.show(bannerLines(this.watch, this.day, this.site.timezone), synthetic);
+    this.banner.show(bannerLines(this.watch, this, this.site.timezone), synthetic);
     if (!this.isReady) return;
     this.timeline.update();
     this.controls.update();
@@ -260,7 +281,8 @@ export class App {
   /** Show the day's picture, and say so where there is none. */
   showPicture() {
     this.overlay.setOpacity(this.store.view.opacity);
-    const picture = this.day === null ? null : this.pictureOf(this.day);
+    const picture = this.pictureOf(this.layer);
+    this.stage.classList.toggle("is-forecast", this.lead > 0);
     this.sayChip();
     const key = picture?.key ?? "";
     if (key === this.pictureKey) return;
@@ -276,25 +298,30 @@ export class App {
   sayChip() {
     const { day, layer } = this;
     const { newest } = this.watch;
+    const none = this.lead > 0 ? "map.forecast.none" : "map.none";
     const bad =
-      day === null || layer === null ? t("map.none") : layer.status === "withdrawn" ? t("map.withdrawn") : "";
+      day === null || layer === null ? t(none) : layer.status === "withdrawn" ? t("map.withdrawn") : "";
     // Over the map and not in the banner: sliding through the days must not move the page.
-    const earlier =
-      day !== null && newest !== null && day < newest
-        ? t("map.earlier", { day: longDay(day), newest: longDay(newest) })
-        : "";
-    this.chip.hidden = bad === "" && earlier === "";
+    const other =
+      day === null || layer === null
+        ? ""
+        : this.lead > 0
+          ? t("map.forecast", { day: fullDay(day) })
+          : newest !== null && day < newest
+            ? t("map.earlier", { day: longDay(day), newest: longDay(newest) })
+            : "";
+    this.chip.hidden = bad === "" && other === "";
     this.chip.classList.toggle("is-bad", bad !== "");
-    fill(this.chip, bad || earlier);
+    this.chip.classList.toggle("is-forecast", bad === "" && this.lead > 0);
+    fill(this.chip, bad || other);
   }
 
   /**
-   * @param {string} day
+   * @param {import("./watch.js").LayerInfo | null} layer
    * @returns {import("./overlay.js").Picture | null}
    */
-  pictureOf(day) {
+  pictureOf(layer) {
     const { shows } = this.store.view;
-    const layer = this.watch.layers.get(day);
     if (!layer || layer.status === "withdrawn" || shows === "zones") return null;
     const tiles = "tiles/{z}/{x}/{y}.png";
     if (shows !== "change")
@@ -307,7 +334,8 @@ export class App {
 
   /** @param {string} day */
   preload(day) {
-    const picture = this.store.view.shows === "change" ? null : this.pictureOf(day);
+    const picture =
+      this.store.view.shows === "change" ? null : this.pictureOf(this.watch.layers.get(day) ?? null);
     if (picture) this.overlay.preload(picture);
   }
 

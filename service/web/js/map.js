@@ -23,6 +23,7 @@ import { t } from "./texts.js";
  * @property {{name: string, url: string | null} | null} official
  * @property {boolean} openstreetmap
  * @property {boolean} hillshade whether there is one
+ * @property {number} leads for how many days ahead forecasts are made; 0: none
  * @property {number} hotspot_min_area_m2
  * @property {string} version
  */

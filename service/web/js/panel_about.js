@@ -15,8 +15,8 @@ const FILES = /** @type {const} */ ([
   "item.json",
 ]);
 
-// What some models give and others do not.
-const COMPANIONS = /** @type {const} */ (["uncertainty", "probability"]);
+// What some layers have and others have not.
+const COMPANIONS = /** @type {const} */ (["uncertainty", "probability", "quantiles"]);
 
 export class AboutPanel {
   /** @param {App} app */
@@ -68,7 +68,7 @@ export class AboutPanel {
       h("p", {
         text:
           usable && day !== null
-            ? t("about.downloads.day", { day: fullDay(day) })
+            ? t(layer.lead > 0 ? "about.downloads.forecast" : "about.downloads.day", { day: fullDay(day) })
             : t("about.downloads.none"),
       }),
       usable

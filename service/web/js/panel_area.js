@@ -107,7 +107,7 @@ export class AreaPanel {
     const heads = ["day.class", "day.area", "day.share"];
     const { susceptibility } = answer;
     return [
-      h("h3", { text: t("area.result", { day: longDay(answer.day) }) }),
+      h("h3", { text: t(answer.lead > 0 ? "area.forecast" : "area.result", { day: longDay(answer.day) }) }),
       h("p", { text: t("area.size", { area: area(answer.area_m2), cells: number(answer.cells) }) }),
       h(
         "table",

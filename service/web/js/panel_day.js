@@ -2,6 +2,8 @@
 
 import { dayChart, onDay, themeColour } from "./charts.js";
 import { fill, h, setStyle } from "./dom.js";
+import { ForecastScores } from "./forecast_scores.js";
+import { sayBasis } from "./leads.js";
 import { sayShares } from "./timeline.js";
 import { area, className, fullDay, km2, km2Change, longDay, moment, number, percent, t } from "./texts.js";
 
@@ -17,13 +19,16 @@ export class DayPanel {
   constructor(app) {
     this.app = app;
     this.said = "";
+    this.scores = new ForecastScores();
     this.element = h("div", {});
   }
 
   update() {
-    const { layer, day, watch } = this.app;
+    const { layer, day, lead, watch } = this.app;
+    if (lead > 0) this.scores.update(layer?.id ?? "");
     const saying = JSON.stringify([
       day,
+      lead,
       layer,
       [...watch.layers.values()].map(({ id, status }) => [id, status]),
       this.app.legend.classes,
@@ -34,12 +39,13 @@ export class DayPanel {
       fill(
         this.element,
         h("h2", { text: day === null ? t("time.no_day") : fullDay(day) }),
-        h("p", { text: t("day.none") }),
+        h("p", { text: t(lead > 0 ? "day.forecast.none" : "day.none") }),
+        lead > 0 ? this.scores.element : null,
         this.chart(),
       );
       return;
     }
-    const heading = h("h2", { text: fullDay(day) });
+    const heading = h("h2", { text: lead > 0 ? t("day.forecast", { day: fullDay(day) }) : fullDay(day) });
     if (layer.status === "withdrawn") {
       fill(
         this.element,
@@ -53,8 +59,10 @@ export class DayPanel {
     fill(
       this.element,
       heading,
+      lead > 0 ? h("p", { class: "note-box", text: t("day.forecast.is") }) : null,
       h("p", { class: "lead", text: t("day.lead", { shares: sayShares(layer) }) }),
       this.table(layer),
+      lead > 0 ? this.scores.element : null,
       this.chart(),
       h("h3", { text: t("day.about") }),
       this.facts(layer),
@@ -157,10 +165,16 @@ export class DayPanel {
     const zone = this.app.site.timezone;
     const model = t("day.model.value", { name: layer.model.name, version: layer.model.version });
     const rows = [
-      ["day.status", t(`status.${layer.status}`)],
+      ["day.status", t(`status.${layer.status}`) + (layer.unconfirmed ? `, ${t("day.unconfirmed")}` : "")],
       ["day.coverage", percent(layer.coverage)],
       ["day.until", longDay(layer.data_until)],
       ["day.issued", t("day.issued.value", { time: moment(layer.issued_at, zone), zone })],
+      ...(layer.lead > 0
+        ? [
+            ["day.lead.days", String(layer.lead)],
+            ["day.basis", sayBasis(layer, zone)],
+          ]
+        : []),
       ["day.model", model + (layer.model.may_warn ? "" : `; ${t("day.model.no_warn")}`)],
       ["day.layer", layer.id],
     ];

@@ -57,7 +57,7 @@ export class HotspotsPanel {
     this.zone.value = zone ?? "";
     if (day === null || layer === null || layer.status === "withdrawn")
       return this.asking.show(h("p", { text: t("hotspots.no_map") }));
-    const query = { day, zone, min_area_m2: Number(this.size.value) || null, limit: MOST_HOTSPOTS };
+    const query = { day, lead: layer.lead, zone, min_area_m2: Number(this.size.value) || null, limit: MOST_HOTSPOTS };
     void this.asking
       .ask("hotspots", query, `${layer.id} ${names.size}`, (answer) => this.build(answer))
       .then(() => this.mark());

@@ -51,7 +51,7 @@ export class PlacePanel {
         h("p", { class: "problem", text: t(layer === null ? "place.no_map" : "place.withdrawn") }),
       );
     }
-    const query = { lon: place[0].toFixed(6), lat: place[1].toFixed(6), day, days: 365 };
+    const query = { lon: place[0].toFixed(6), lat: place[1].toFixed(6), day, lead: layer.lead, days: 365 };
     return this.asking.ask("point", query, layer.id, (answer) => this.build(answer));
   }
 
@@ -71,13 +71,18 @@ export class PlacePanel {
   }
 
   /** @param {any} answer */
-  verdict({ value, uncertainty, probability, where, layer }) {
+  verdict({ value, uncertainty, probability, forecast_spread: spread, where, layer }) {
     const zone = where?.zone ? t("place.zone", { zone: where.zone.name }) : t("place.no_zone");
     const lake = where?.reservoir ? t("place.reservoir", { name: where.reservoir.name }) : null;
     const lines = [
       zone,
       lake,
-      t("place.layer", { day: longDay(layer.day), status: t(`status.${layer.status}`) }),
+      t(layer.lead > 0 ? "place.forecast" : "place.layer", {
+        day: longDay(layer.day),
+        n: layer.lead,
+        status: t(`status.${layer.status}`),
+      }),
+      layer.unconfirmed ? t("place.unconfirmed") : null,
     ];
     const details = h("p", { class: "detail", text: lines.filter((line) => line !== null).join(" · ") });
     if (value.unknown) {
@@ -106,6 +111,7 @@ export class PlacePanel {
         {},
         h("p", { class: "big", text: className(value.class) }),
         h("p", { text: t("place.index", { value: number(value.susceptibility, 3) }) }),
+        spread ? h("p", { text: saySpread(spread) }) : null,
         probability ? h("p", { text: sayProbability(probability) }) : null,
         uncertainty ? h("p", { class: "detail", text: sayUncertainty(uncertainty) }) : null,
         details,
@@ -215,6 +221,11 @@ function sayUncertainty({ spread, factors_outside: factors, window_outside: weat
   const outside = [factors ? "place.beyond.factors" : null, weather ? "place.beyond.window" : null];
   const words = outside.flatMap((key) => (key === null ? [] : [t(key)]));
   return [t("place.spread", { spread: number(spread, 3) }), ...words].join(" ");
+}
+
+/** @param {any} spread */
+function saySpread({ p10, p90, members }) {
+  return t("place.members", { n: members, low: number(p10, 3), high: number(p90, 3) });
 }
 
 /** @param {any} probability */

@@ -49,7 +49,7 @@ export class ZonesPanel {
     if (chosen === null || day === null || zones === null) return this.asking.show();
     return this.asking.ask(
       `zones/${encodeURIComponent(chosen)}`,
-      { day, days: 30 },
+      { day, lead: this.app.lead, days: 30 },
       this.app.layer?.id ?? "",
       (zone) => this.build(zone),
     );
@@ -164,7 +164,7 @@ export class ZonesPanel {
       h("ul", { class: "plain-list" }, areas),
       this.chart(zone),
       ...why(zone),
-      zone.leads === null ? h("p", { class: "note", text: t("zones.leads.none") }) : null,
+      ...leads(zone),
       zone.track_record === null ? h("p", { class: "note", text: t("zones.record.none") }) : null,
     ];
   }
@@ -194,6 +194,21 @@ export class ZonesPanel {
       }),
     );
   }
+}
+
+/** @param {any} zone */
+function leads({ leads: found }) {
+  const heading = h("h3", { text: t("zones.leads") });
+  if (!found.length) return [heading, h("p", { class: "note", text: t("zones.leads.none") })];
+  const rows = found.map((/** @type {any} */ { day, lead, high_ratio: ratio, unconfirmed }) =>
+    h(
+      "li",
+      {},
+      t("zones.lead", { day: longDay(day), n: lead, share: percent(ratio) }),
+      unconfirmed ? h("strong", { text: ` ${t("zones.lead.unconfirmed")}` }) : null,
+    ),
+  );
+  return [heading, h("ul", { class: "plain-list" }, rows)];
 }
 
 /** @param {any} zone */

@@ -40,7 +40,7 @@ export class Places {
 
   /**
    * Bring zones and hotspots in line with a layer; none: there is nothing to show.
-   * @param {{id: string, day: string} | null} layer
+   * @param {{id: string, day: string, lead: number} | null} layer
    */
   async follow(layer) {
     const wanted = layer?.id ?? "";
@@ -56,10 +56,10 @@ export class Places {
       this.onNews();
       return;
     }
-    const zones = this.read("zones", { day: layer.day }, layer.id, controller.signal);
+    const zones = this.read("zones", { day: layer.day, lead: layer.lead }, layer.id, controller.signal);
     const hotspots = this.read(
       "hotspots",
-      { day: layer.day, limit: MOST_HOTSPOTS },
+      { day: layer.day, lead: layer.lead, limit: MOST_HOTSPOTS },
       layer.id,
       controller.signal,
     );

@@ -6,6 +6,7 @@
  * @typedef {[number, number]} Position lon, lat
  * @typedef {object} View
  * @property {string | null} day null: the newest
+ * @property {number} lead 0: nowcasts; 1 and more: the current forecast for so many days ahead, and no day
  * @property {Shows} shows
  * @property {string | null} compare the day that `change` is counted from; null: the day before
  * @property {number} opacity 0 to 1
@@ -39,8 +40,10 @@ export function readView(search) {
   const query = new URLSearchParams(search);
   const hidden = (query.get("hide") ?? "").split(",");
   const opacity = numberIn(query.get("opacity"), 0, 100);
+  const lead = readLead(query.get("lead"));
   return {
-    day: readDay(query.get("day")),
+    day: lead ? null : readDay(query.get("day")),
+    lead,
     shows: oneOf(SHOWS, query.get("shows")) ?? "class",
     compare: readDay(query.get("compare")),
     opacity: opacity === null ? DEFAULT_OPACITY : opacity / 100,
@@ -69,7 +72,8 @@ export function writeView(view) {
     query.set("lat", view.lat.toFixed(5));
     query.set("z", view.z.toFixed(2));
   }
-  if (view.day) query.set("day", view.day);
+  if (view.lead) query.set("lead", String(view.lead));
+  else if (view.day) query.set("day", view.day);
   if (view.shows !== "class") query.set("shows", view.shows);
   if (view.compare) query.set("compare", view.compare);
   if (view.opacity !== DEFAULT_OPACITY) query.set("opacity", String(Math.round(view.opacity * 100)));
@@ -115,6 +119,9 @@ export class Store {
     this.listeners.push({ keys, tell });
   }
 }
+
+/** @param {string | null} text */
+const readLead = (text) => (text !== null && /^[1-9]$/.test(text) ? Number(text) : 0);
 
 /** @param {string | null} text */
 function readDay(text) {

@@ -167,6 +167,14 @@ export function shortDay(day) {
 }
 
 /**
+ * "Tue", which stands before a short day.
+ * @param {string} day
+ */
+export function weekDay(day) {
+  return new Intl.DateTimeFormat(language, { weekday: "short", timeZone: "UTC" }).format(noon(day));
+}
+
+/**
  * A moment as date and time in the region's time zone.
  * @param {string} moment
  * @param {string} zone

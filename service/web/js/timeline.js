@@ -2,6 +2,7 @@
 
 import { mount, themeColour } from "./charts.js";
 import { fill, h, icon, setStyle } from "./dom.js";
+import { Leads, sayIssue } from "./leads.js";
 import { hatch } from "./patterns.js";
 import { briefDay, className, fullDay, percent, shortDay, t } from "./texts.js";
 import { WINDOW_DAYS } from "./watch.js";
@@ -27,6 +28,7 @@ export class Timeline {
     this.stacks = [];
     /** @type {(LayerInfo["status"] | null)[]} */
     this.statuses = [];
+    this.leads = new Leads(app);
     this.title = h("h2", { class: "day-title" });
     this.facts = h("p", { class: "day-facts" });
     this.playButton = h("button", { class: "play", onclick: () => this.toggle() });
@@ -45,6 +47,7 @@ export class Timeline {
     this.element = h(
       "section",
       { class: "time", "aria-label": t("time.label") },
+      this.leads.element,
       h(
         "div",
         { class: "time-row" },
@@ -85,26 +88,32 @@ export class Timeline {
 
   /** Bring everything in line with the layers that are known and the day that is looked at. */
   update() {
-    const { watch, day } = this.app;
+    const { watch, day, lead } = this.app;
     const days = watch.days;
-    const index = day === null ? -1 : days.indexOf(day);
+    // The columns are nowcasts: while a forecast is in sight, the thumb waits on the newest of them.
+    const under = lead > 0 ? watch.newest : day;
+    const index = under === null ? -1 : days.indexOf(under);
     const layer = this.app.layer;
+    this.leads.update();
+    this.element.classList.toggle("is-forecast", lead > 0);
     if (index >= 0) this.range.value = String(index);
     if (day === null) fill(this.title, t("time.no_day"));
     else
       fill(
         this.title,
+        ...(lead > 0 ? [h("span", { class: "forecast-mark", text: t("time.forecast") }), " "] : []),
         h("span", { class: "wide", text: fullDay(day) }),
         h("span", { class: "narrow", text: briefDay(day) }),
       );
     fill(this.facts, this.sayLayer(layer));
     this.facts.classList.toggle("is-bad", layer === null || ["withdrawn", "degraded"].includes(layer.status));
+    const slid = under === null ? null : (watch.layers.get(under) ?? null);
     this.range.setAttribute(
       "aria-valuetext",
-      day === null ? t("time.no_day") : `${fullDay(day)}: ${this.sayLayer(layer)}`,
+      under === null ? t("time.no_day") : `${fullDay(under)}: ${this.sayLayer(slid)}`,
     );
     this.newest.hidden = this.app.store.view.day === null;
-    if (day !== null) this.date.value = day;
+    if (under !== null) this.date.value = under;
     this.date.max = watch.newest ?? "";
     const marks = [0, 7, 14, 21, WINDOW_DAYS - 1].map((n) => days[n]).filter((mark) => mark !== undefined);
     fill(
@@ -119,9 +128,11 @@ export class Timeline {
    * @returns {string}
    */
   sayLayer(layer) {
-    if (layer === null) return t("time.no_map");
+    if (layer === null) return t(this.app.lead > 0 ? "time.no_forecast" : "time.no_map");
     if (layer.status === "withdrawn") return t("status.withdrawn");
-    return t("time.facts", { status: t(`status.${layer.status}`), coverage: percent(layer.coverage) });
+    const facts = t("time.facts", { status: t(`status.${layer.status}`), coverage: percent(layer.coverage) });
+    const said = layer.unconfirmed ? t("time.unconfirmed", { facts }) : facts;
+    return layer.lead > 0 ? `${sayIssue(layer, this.app.site.timezone)}; ${said}` : said;
   }
 
   /** @param {string[]} days */
@@ -221,7 +232,7 @@ export class Timeline {
   /** @param {string | null} day */
   go(day) {
     if (day === null) this.stop();
-    this.app.store.set({ day: day === this.app.watch.newest ? null : day });
+    this.app.store.set({ day: day === this.app.watch.newest ? null : day, lead: 0 });
   }
 
   /** @param {number} step */
@@ -237,9 +248,10 @@ export class Timeline {
    * @returns {string | null}
    */
   neighbour(step, fits) {
-    const { watch, day } = this.app;
+    const { watch, day, lead } = this.app;
     const days = watch.days;
-    let at = day === null ? days.length : days.indexOf(day);
+    // A forecast lies after all of them.
+    let at = day === null || lead > 0 ? days.length : days.indexOf(day);
     for (at += step; at >= 0 && at < days.length; at += step) {
       const found = days[at];
       if (found !== undefined && fits(found)) return found;
@@ -292,8 +304,8 @@ export class Timeline {
 
   /** @param {(day: string) => boolean} usable */
   preload(usable) {
-    const { watch, day } = this.app;
-    const from = day === null ? watch.days.length : watch.days.indexOf(day) + 1;
+    const { watch, day, lead } = this.app;
+    const from = day === null || lead > 0 ? watch.days.length : watch.days.indexOf(day) + 1;
     for (const next of watch.days.slice(from).filter(usable).slice(0, AHEAD)) this.app.preload(next);
   }
 }

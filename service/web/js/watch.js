@@ -9,6 +9,7 @@ import { addDays } from "./texts.js";
  * @property {string} id
  * @property {string} day
  * @property {number} lead
+ * @property {string} issue_day
  * @property {number} revision
  * @property {"complete" | "provisional" | "degraded" | "withdrawn"} status
  * @property {boolean} unconfirmed
@@ -19,6 +20,7 @@ import { addDays } from "./texts.js";
  * @property {{name: string, version: string, digest: string, may_warn: boolean}} model
  * @property {string[]} notes
  * @property {boolean} synthetic
+ * @property {{feed: string, issued_at: string, first_day: string, members: number} | null} forecast
  * @property {Record<string, ClassArea>} areas
  * @property {number} unknown_m2
  *
@@ -50,10 +52,12 @@ export class Watch {
     this.onNews = onNews;
     /** @type {Status | null} */
     this.status = null;
-    /** @type {Map<string, LayerInfo>} by day */
+    /** Nowcasts alone: a forecast never stands for its day. @type {Map<string, LayerInfo>} by day */
     this.layers = new Map();
-    /** What lies after the newest layer in use. @type {LayerInfo[]} */
+    /** Nowcasts after the newest one in use: withdrawn ones. @type {LayerInfo[]} */
     this.later = [];
+    /** The current forecasts, by lead. @type {LayerInfo[]} */
+    this.forecasts = [];
     /** The last day that any layer is known of. @type {string | null} */
     this.end = null;
     /** The last day of the window; null until the status is known. @type {string | null} */
@@ -93,11 +97,15 @@ export class Watch {
     try {
       const status = /** @type {Status} */ (await getJson("status"));
       const newest = status.latest_day ?? status.today;
-      const { layers, later } = await this.readLayers(newest, wanted);
+      const [{ layers, later }, { forecasts }] = await Promise.all([
+        this.readLayers(newest, wanted),
+        getJson("forecasts"),
+      ]);
       // All at once: a status of now beside layers of a minute ago would contradict itself.
       this.status = status;
       this.layers = layers;
       this.later = later;
+      this.forecasts = forecasts;
       this.answeredAt = Date.now();
       this.problem = null;
       this.wait = EVERY_MS;
@@ -111,7 +119,7 @@ export class Watch {
   }
 
   /**
-   * Read the window's layers, and what lies after the newest one in use: withdrawn days, and forecasts.
+   * Read the window's nowcasts, and those after the newest one in use: withdrawn days.
    * @param {string} newest
    * @param {string | null} wanted
    */
@@ -125,13 +133,7 @@ export class Watch {
     if (wanted !== null && !this.days.includes(wanted)) this.last = endFor(wanted, this.end);
     const days = this.days;
     const listed = this.last === this.end ? recent : await listLayers(days[0] ?? newest, this.last);
-    /** @type {Map<string, LayerInfo>} */
-    const layers = new Map();
-    for (const layer of listed) {
-      const there = layers.get(layer.day);
-      if (!there || layer.lead < there.lead) layers.set(layer.day, layer);
-    }
-    return { layers, later };
+    return { layers: new Map(listed.map((layer) => [layer.day, layer])), later };
   }
 }
 
@@ -141,7 +143,7 @@ export class Watch {
  * @returns {Promise<LayerInfo[]>}
  */
 async function listLayers(since, until) {
-  return (await getJson("layers", { since, until, limit: MOST_LAYERS })).layers;
+  return (await getJson("layers", { since, until, lead: 0, limit: MOST_LAYERS })).layers;
 }
 
 /**

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from affine import Affine
 from exporters.layer import Layer
 from service.hillshade import ensure_hillshade
 from tests import fix_places
+from tests.fix_forecasts import add_forecasts
 from tests.fix_places import make_valley
 from tests.fix_region import LEFT, NOW, SHAPE, TOP, Clock, ToyRegion
 
 DAY = date(2026, 3, 5)
+ISSUED = datetime(2026, 3, 5, 6, 0, tzinfo=UTC)  # the published region's clock stands days later
 # The fourth day before has no layer.
 VALLEY_DAYS = [fix_places.DAY - timedelta(days=back) for back in (6, 5, 3, 2, 1, 0)]
 
@@ -51,6 +53,29 @@ def changing(published_template: Path, tmp_path: Path) -> ToyRegion:
     folder = tmp_path / "toy"
     shutil.copytree(published_template, folder)
     return ToyRegion(folder, Clock())
+
+
+@pytest.fixture(scope="session")
+def forecast_template(published_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published region with forecasts for one to three days ahead; never changed by a test."""
+    folder = tmp_path_factory.mktemp("forecast") / "toy"
+    shutil.copytree(published_template, folder)
+    add_forecasts(ToyRegion(folder, Clock(ISSUED)))
+    return folder
+
+
+@pytest.fixture
+def forecast(forecast_template: Path) -> ToyRegion:
+    """A region with forecasts, on the morning of their issue, to look at."""
+    return ToyRegion(forecast_template, Clock(ISSUED))
+
+
+@pytest.fixture
+def own_forecast(forecast_template: Path, tmp_path: Path) -> ToyRegion:
+    """The same as a copy of the test's own, to change."""
+    folder = tmp_path / "toy"
+    shutil.copytree(forecast_template, folder)
+    return ToyRegion(folder, Clock(ISSUED))
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,8 @@ def test_kinds_of_days_are_told_apart(tmp_path: Path) -> None:
     # The lake has the southern gauge in reach alone, the middle both.
     change_settings(toy, "max_distance_km = 5", "max_distance_km = 1.35")
     change_settings(toy, "min_coverage = 0.8", "min_coverage = 0.1")
+    # The gauges' numbers are independent of one another, which the check on units may doubt.
+    change_settings(toy, "[bundle]", '[quality]\noff = ["rain_unit"]\n\n[bundle]')
     newest = DAY - timedelta(days=1)
     gap, silent, unread = (newest - timedelta(days=back) for back in (10, 4, 20))
     toy.set_rain({(gap, "north"): None, (silent, "south"): None})

@@ -11,7 +11,7 @@ from service.errors import FeedError
 from service.feed_log import Problem
 from service.feeds.csv_feed import CsvFeedReader
 from service.quality import Reason
-from tests.fix_feeds import ROME, csv_feed, observations, rejections, rows_of
+from tests.fix_feeds import ROME, context_for, csv_feed, observations, rejections, rows_of
 
 HEADER = "series,day,value\n"
 GOOD = {("A", "2026-03-01"): 1.5}
@@ -181,7 +181,7 @@ def test_a_wide_column_that_is_no_series_is_rejected_once_by_name(tmp_path: Path
 
 def fetch_error(tmp_path: Path, **changes: Any) -> str:
     with pytest.raises(FeedError) as caught:
-        CsvFeedReader(csv_feed(tmp_path, **changes), ROME).fetch(None, None)
+        CsvFeedReader(csv_feed(tmp_path, **changes), context_for(ROME)).fetch(None, None)
     assert str(caught.value).startswith("feed rain: ")
     return str(caught.value)
 
@@ -240,7 +240,7 @@ def test_a_row_of_the_series_file_that_cannot_be_used_is_named_and_costs_its_ser
     tmp_path: Path, row: str, words: str
 ) -> None:
     (tmp_path / "gauges.csv").write_text(f"id,lon,lat,elev\nA,11.5,44.2,180\n{row}\nC,11.7,44.4,190\n")
-    batch = CsvFeedReader(csv_feed(tmp_path, HEADER), ROME).fetch(None, None)
+    batch = CsvFeedReader(csv_feed(tmp_path, HEADER), context_for(ROME)).fetch(None, None)
     (problem,) = batch.problems
     assert "gauges.csv row 3" in problem.message
     assert words in problem.message

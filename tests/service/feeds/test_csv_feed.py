@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.errors import FeedError
 from service.feeds.base import Feed
 from service.feeds.csv_feed import CsvFeedReader
 from service.feeds.fake import FakeFeed, batch_of
 from service.reading_values import SeriesPosition
-from tests.fix_feeds import ROME, csv_feed, observations, rejections, rows_of
+from tests.fix_feeds import ROME, context_for, csv_feed, observations, rejections, rows_of
 
 LONG = "series,day,value\nA,2026-03-01,1.5\nB,2026-03-01,0\nA,2026-03-02,NA\n"
 EXPECTED = {("A", "2026-03-01"): 1.5, ("B", "2026-03-01"): 0.0}
@@ -125,19 +126,23 @@ def test_positions_come_from_the_series_file_whatever_separates_it(tmp_path: Pat
     feed = csv_feed(
         tmp_path, LONG, series_file=tmp_path / "g.csv", lon_column="x", lat_column="y", elevation_column=None
     )
-    assert CsvFeedReader(feed, ROME).fetch(None, None).series == (SeriesPosition("A", 11.5, 44.25, None),)
+    assert CsvFeedReader(feed, context_for(ROME)).fetch(None, None).series == (
+        SeriesPosition("A", 11.5, 44.25, None),
+    )
 
 
 def test_a_series_file_may_name_a_series_in_many_rows_at_one_place(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("id,lon,lat,elev\nA,11,44,1\nA,11,44,1\nB,12,44,\n")
-    batch = CsvFeedReader(csv_feed(tmp_path, LONG, series_file=tmp_path / "g.csv"), ROME).fetch(None, None)
+    batch = CsvFeedReader(csv_feed(tmp_path, LONG, series_file=tmp_path / "g.csv"), context_for(ROME)).fetch(
+        None, None
+    )
     assert batch.series == (SeriesPosition("A", 11, 44, 1), SeriesPosition("B", 12, 44, None))
     assert batch.problems == ()
 
 
 def test_levels_need_no_positions(tmp_path: Path) -> None:
     feed = csv_feed(tmp_path, LONG, variable="level", unit="ft", series_file=None)
-    batch = CsvFeedReader(feed, ROME).fetch(None, None)
+    batch = CsvFeedReader(feed, context_for(ROME)).fetch(None, None)
     assert batch.series is None
     assert observations(batch.rows)["A", "2026-03-01"] == pytest.approx(0.4572)
 
@@ -145,8 +150,8 @@ def test_levels_need_no_positions(tmp_path: Path) -> None:
 def test_an_assumption_about_history_is_the_feeds_to_allow(tmp_path: Path) -> None:
     allowed = csv_feed(tmp_path, LONG, latency_hours=3)
     forbidden = csv_feed(tmp_path, LONG, assume_history=False)
-    assert CsvFeedReader(allowed, ROME).fetch(None, None).latency == timedelta(hours=3)
-    assert CsvFeedReader(forbidden, ROME).fetch(None, None).latency is None
+    assert CsvFeedReader(allowed, context_for(ROME)).fetch(None, None).latency == timedelta(hours=3)
+    assert CsvFeedReader(forbidden, context_for(ROME)).fetch(None, None).latency is None
 
 
 def test_a_fake_feed_follows_its_script_and_then_repeats_the_last(tmp_path: Path) -> None:
@@ -157,3 +162,8 @@ def test_a_fake_feed_follows_its_script_and_then_repeats_the_last(tmp_path: Path
     for _ in range(2):
         assert observations(feed.fetch(date(2026, 3, 1), None).rows) == {("A", "2026-03-01"): 1.5}
     assert fake.calls[1] == (date(2026, 3, 1), None)
+
+
+def test_a_forecast_in_a_table_is_refused_and_never_counts_as_measured(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="a csv feed brings no forecasts"):
+        csv_feed(tmp_path, forecast=True)

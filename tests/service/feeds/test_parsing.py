@@ -93,6 +93,28 @@ def test_a_time_in_the_day_must_be_the_boundary_of_the_feeds_day() -> None:
         days.read("2026-03-01 13:00")
 
 
+def test_seconds_since_1970_are_days_where_they_stand_at_the_feeds_boundary() -> None:
+    days = Days("epoch", KOLKATA, time(0), KOLKATA)
+    assert days.read("1772303400")[0] == date(2026, 3, 1)
+    for text in ("1772303401", "soon", "1e9", "9" * 30):
+        with pytest.raises(CellFault) as caught:
+            days.read(text)
+        assert caught.value.reason is Reason.DATE
+
+
+def test_a_date_may_name_the_end_of_its_interval() -> None:
+    days = Days("%Y-%m-%d", ROME, time(9), ROME, timedelta(days=-1))
+    assert days.read("2026-03-02") == (date(2026, 3, 1), "2026-03-02T08:00:00.000000Z")
+
+
+@pytest.mark.parametrize(("text", "stored"), [("3", 0.3), ("-9999", None), ("1234", 123.4)])
+def test_a_scale_gives_the_number_that_is_meant_and_leaves_codes_alone(
+    text: str, stored: float | None
+) -> None:
+    tenths = Numbers(1.0, ".", ["-9999"], 0.1)
+    assert tenths.read(text) == tenths.take(float(text)) == stored
+
+
 def test_a_time_with_an_offset_is_brought_into_the_feeds_zone() -> None:
     days = Days("%Y-%m-%dT%H:%M:%S%z", KOLKATA, time(0), KOLKATA)
     assert days.read("2026-02-28T18:30:00+0000")[0] == date(2026, 3, 1)
