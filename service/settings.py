@@ -289,6 +289,11 @@ class Settings(BaseSettings):
         """Where the factor stack lies."""
         return self.factors.stack or self.data_dir / "factors.tif"
 
+    def without_forecasts(self) -> Self:
+        """The same region without its feeds of forecasts: of the past, what was measured counts."""
+        measured = tuple(feed for feed in self.feeds if not feed.forecast)
+        return self.model_copy(update={"feeds": measured, "forecast": ForecastSettings()})
+
     @property
     def feed_files(self) -> tuple[Path, ...]:
         """The files of the feeds that read files of text."""

@@ -22,7 +22,6 @@ import numpy as np
 
 from service.delivery import deliver_all
 from service.errors import InputError, UsageError
-from service.feeds.opening import open_feeds
 from service.ingest import ingest
 from service.lock import exclusive
 from service.readings import Archive
@@ -31,7 +30,7 @@ from service.settings import Settings, load_settings
 from service.settings_outlets import FolderExporter
 from service.stamps import utc_now
 from service.workshop import archive_path, lock_path
-from trainer.demo_forecast import FEED, make_forecasts
+from trainer.demo_forecast import make_forecasts
 from trainer.factors import derive
 from trainer.pictures import DayAreas, MapView, before_and_after, class_areas_by_day
 from trainer.synthetic.region import LABEL, make_region, write_region
@@ -80,8 +79,7 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         exclusive(lock_path(settings), "colluvium demo"),
         Archive(archive_path(settings)) as archive,
     ):
-        measured = [feed for feed in open_feeds(settings, lambda: datetime.now(UTC)) if feed.name != FEED]
-        taken = ingest(settings, archive, datetime.now(UTC), feeds=measured)
+        taken = ingest(settings.without_forecasts(), archive, datetime.now(UTC))
     if taken.failed:
         raise InputError(f"the demo's own feeds failed: {', '.join(taken.failed)}")
 

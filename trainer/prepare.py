@@ -37,7 +37,7 @@ def open_inputs(settings: Settings, wanted: TrainingSettings, purpose: str) -> I
         derive(settings, region)
         archive = opened.enter_context(Archive(archive_path(settings)))
         stack = opened.enter_context(FactorStack.open(settings.stack_path, region.grid))
-        report = ingest(settings, archive, datetime.now(UTC))
+        report = ingest(settings.without_forecasts(), archive, datetime.now(UTC))
         if report.failed:
             raise InputError(
                 f"no training without the feeds {', '.join(report.failed)}; see colluvium ingest"

@@ -11,8 +11,9 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import DAYS, DESKTOP, PHONE, SMALL, TODAY, Served, Visit, iso
 from tests.browser.test_accessibility import violations
+from tests.fix_forecast import add_forecast_feed
 from tests.fix_forecasts import add_forecasts
-from tests.fix_places import DRY_CELL, change_settings, lonlat_of
+from tests.fix_places import DRY_CELL, lonlat_of
 from tests.fix_region import ToyRegion
 
 Serve = Callable[[ToyRegion], Served]
@@ -23,7 +24,7 @@ AHEAD = {lead: TODAY + timedelta(days=lead) for lead in (1, 2, 3)}
 @pytest.fixture
 def forecast(valley: ToyRegion) -> ToyRegion:
     """The valley with forecasts for one to three days ahead."""
-    change_settings(valley, "[bundle]", "[forecast]\nleads = 3\n\n[bundle]")
+    add_forecast_feed(valley)
     add_forecasts(valley)
     return valley
 
@@ -178,7 +179,7 @@ def test_an_unconfirmed_map_names_the_readings_that_wait_for_a_person(
     note = "UNCONFIRMED: high and very high area rises by 4 %. gauges/north 2026-03-09: 234.6 mm"
     add_forecasts(forecast, [1], revision=2, unconfirmed=True, notes=(note,))
 
-    seen = visit(serve(forecast), "?lead=1", viewport=SMALL)
+    seen = visit(serve(forecast), "?lead=1", viewport=DESKTOP)
 
     assert (
         "UNCONFIRMED. The map of 12 March 2026 rests on readings that no person has confirmed" in seen.alerts

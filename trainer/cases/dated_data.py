@@ -107,7 +107,7 @@ def open_dated(shared: Path, config: Path, build: Path, sampling: Sampling = SAM
     source = InventorySource(path=Path(settings.training["inventory"]), form="italica")
     inventory = read_inventory(source, region.grid.crs, settings.timezone)
     with Archive(archive_path(settings)) as archive:
-        report = ingest(settings, archive, datetime.now(UTC))
+        report = ingest(settings.without_forecasts(), archive, datetime.now(UTC))
         if report.failed:
             raise InputError(f"the feeds {', '.join(report.failed)} failed; there is no rain to look at")
         rain = GaugeRain(settings, region, archive)
