@@ -23,9 +23,7 @@ from service.raster_files import RasterDay, digest_of_grid, keep_raster, place_o
 from service.raster_rows import COLUMNS, RasterRow, stamp_or_none, standing, standing_if_believed
 from service.reading_values import AddReport, ForecastIssue
 from service.sqlite import Database, transaction
-from service.stamps import from_stamp, to_stamp
-
-_END_OF_TIME = "9999-12-31T23:59:59.999999Z"
+from service.stamps import from_stamp, moment_of, to_stamp
 
 
 @dataclass(frozen=True)
@@ -306,7 +304,7 @@ class RasterIndex:
         if not days:
             return {}
         wanted = set(days)
-        moment = to_stamp(as_of) if as_of else _END_OF_TIME
+        moment = moment_of(as_of)
         rows = self._select(
             f"variable = ? AND day BETWEEN ? AND ? AND known_at <= ? AND {where}",
             (variable, min(days).isoformat(), max(days).isoformat(), moment, *parameters),

@@ -34,10 +34,10 @@ from service.reading_values import (
 from service.readings_doubts import Doubts
 from service.readings_schema import MIGRATIONS
 from service.readings_series import SeriesBook
-from service.readings_views import END_OF_TIME, Views, moment_of
+from service.readings_views import Views
 from service.sqlite import open_database, transaction
 from service.stage import Stage
-from service.stamps import to_stamp, utc_now
+from service.stamps import END_OF_TIME, moment_of, to_stamp, utc_now
 
 _PLAIN = (
     "SELECT value, product_version, known_at FROM reading WHERE series = ? AND day = ? AND known_at <= ?"

@@ -16,9 +16,9 @@ from service.quality import Quality
 from service.reading_values import Doubt, Finding, SeriesDay, Suspect
 from service.readings_rule import AGAINST_BY_PERSONS, Row, standing, verdicts
 from service.readings_series import SeriesBook
-from service.readings_views import Views, moment_of
+from service.readings_views import Views
 from service.sqlite import Database
-from service.stamps import from_stamp, to_stamp
+from service.stamps import from_stamp, moment_of, to_stamp
 
 _CHOSEN = "reading r JOIN series s ON s.number = r.series"
 _SUSPECT = (

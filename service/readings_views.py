@@ -13,9 +13,7 @@ from service.readings_rule import AGAINST, AGAINST_BY_PERSONS, Row, standing
 from service.readings_series import SeriesBook
 from service.readings_table import DayTable
 from service.sqlite import Database
-from service.stamps import from_stamp, to_stamp
-
-END_OF_TIME = "9999-12-31T23:59:59.999999Z"
+from service.stamps import END_OF_TIME, from_stamp, moment_of, to_stamp
 
 # One kind of row each, in the words of the partial indexes: SQLite takes them up by these words only.
 _GOOD = "quality = 'good' AND {0}issued_at IS NULL"
@@ -359,8 +357,3 @@ class Views:
             row is not None and self._db.execute(of, (number, variable)).fetchone()
             for number, row in self._standing_where_doubted(day, END_OF_TIME, ()).items()
         )
-
-
-def moment_of(as_of: datetime | None) -> str:
-    """Return the stamp of a moment; of the end of time where there is none."""
-    return END_OF_TIME if as_of is None else to_stamp(as_of)

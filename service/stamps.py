@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+END_OF_TIME = "9999-12-31T23:59:59.999999Z"
+
 
 def utc_now() -> datetime:
     """Return the present moment, aware, in UTC."""
@@ -20,3 +22,8 @@ def to_stamp(moment: datetime) -> str:
 def from_stamp(stamp: str) -> datetime:
     """Return the moment that `to_stamp` wrote."""
     return datetime.fromisoformat(stamp)
+
+
+def moment_of(as_of: datetime | None) -> str:
+    """Return the stamp up to which a view knows: of a moment, or (None) of all there is."""
+    return END_OF_TIME if as_of is None else to_stamp(as_of)

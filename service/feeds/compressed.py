@@ -47,6 +47,7 @@ def plain_suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if suffix in SUFFIXES else suffix
 
 
+# NotImplementedError: what zipfile says of a compression that it does not know.
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 
 

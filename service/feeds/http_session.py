@@ -23,7 +23,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _REDIRECTS_AT_MOST = 5
 _PORTS = {"http": 80, "https": 443}
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_AGENT = "colluvium (landslide susceptibility; +https://pypi.org/project/colluvium)"
+_AGENT = "colluvium (landslide susceptibility)"
 
 
 class Broken(Exception):

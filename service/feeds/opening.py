@@ -17,7 +17,7 @@ from service.feeds.http_breaker import folder_of
 from service.feeds.json_feed import JsonFeedReader
 from service.feeds.raster_feed import RasterFeedReader
 from service.region import make_grid
-from service.settings import Settings
+from service.settings import CsvFeed, JsonFeed, RasterFeed, Settings
 from service.settings_feeds import FeedSettings
 
 
@@ -48,15 +48,13 @@ def open_feeds(
 
 
 def _open(feed: FeedSettings, context: FeedContext) -> Feed:
-    match feed.kind:
-        case "csv":
+    match feed:
+        case CsvFeed():
             return CsvFeedReader(feed, context)
-        case "json":
+        case JsonFeed():
             return JsonFeedReader(feed, context)
-        case "raster":
+        case RasterFeed():
             return RasterFeedReader(feed, context)
-        case _:
-            raise NotImplementedError(feed.kind)
 
 
 def _context(feed: FeedSettings, settings: Settings, clock: Callable[[], datetime]) -> FeedContext:
