@@ -1,14 +1,17 @@
-"""Zone areas and hotspots of a layer as a GeoPackage.
+"""Zone areas, hotspots and warning levels of a layer as a GeoPackage.
 
     zone_class_area   one row for each zone and class, with the zone's polygon; zone "" is the whole region
                       and has none
     hotspot           one row for each hotspot, largest first
+    warning           one row for each zone whose level was decided with the layer, with the zone's polygon;
+                      none where the model may not warn. A level may be null: not known, which is not green
 
 An unknown number is null, never zero.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -27,6 +30,7 @@ from exporters.layer import Layer
 AREAS = "areas.gpkg"
 ZONE_TABLE = "zone_class_area"
 HOTSPOT_TABLE = "hotspot"
+WARNING_TABLE = "warning"
 CHANGE_DAYS = (1, 7)
 
 
@@ -48,14 +52,12 @@ def write_areas(path: Path, layer: Layer, zones: Sequence[ZoneShape | tuple[str,
     if path.exists():
         raise FileExistsError(f"{path} exists; a finished layer is never rewritten")
     with _dated(layer):
-        _write(path, ZONE_TABLE, layer, _zone_geometries(layer, zones), _zone_columns(layer))
+        shapes = {identity: _multi(wkb) for identity, _, wkb in zones}
+        _write(path, ZONE_TABLE, layer, [shapes.get(area.zone) for area in layer.areas], _zone_columns(layer))
         geometries = [_multi(spot.geometry_wkb) for spot in layer.hotspots]
         _write(path, HOTSPOT_TABLE, layer, geometries, _hotspot_columns(layer))
-
-
-def _zone_geometries(layer: Layer, zones: Sequence[tuple[str, str, bytes]]) -> list[bytes | None]:
-    shapes = {identity: _multi(wkb) for identity, _, wkb in zones}
-    return [shapes.get(area.zone) for area in layer.areas]
+        places = [shapes.get(one.zone) for one in layer.warnings]
+        _write(path, WARNING_TABLE, layer, places, _warning_columns(layer))
 
 
 def _zone_columns(layer: Layer) -> dict[str, list[Any]]:
@@ -77,7 +79,7 @@ def _zone_columns(layer: Layer) -> dict[str, list[Any]]:
 def _hotspot_columns(layer: Layer) -> dict[str, list[Any]]:
     spots = layer.hotspots
     return {
-        "hotspot": [float(spot.id) for spot in spots],
+        "hotspot": [spot.id for spot in spots],
         "zone": [spot.zone for spot in spots],
         "area_m2": [spot.area_m2 for spot in spots],
         "mean_susceptibility": [spot.mean for spot in spots],
@@ -87,7 +89,27 @@ def _hotspot_columns(layer: Layer) -> dict[str, list[Any]]:
     }
 
 
-_TEXT = ("zone", "name", "class", "layer", "day", "first_seen")
+def _warning_columns(layer: Layer) -> dict[str, list[Any]]:
+    found = layer.warnings
+    return {
+        "zone": [one.zone for one in found],
+        "name": [one.name for one in found],
+        "lead": [layer.lead] * len(found),
+        "level": [one.level for one in found],
+        "label": [one.label for one in found],
+        "previous": [one.previous for one in found],
+        "rule": [one.rule for one in found],
+        "numbers": [json.dumps(one.numbers, allow_nan=False) for one in found],
+        "reference_share": [one.reference_share for one in found],
+        "calm_days": [one.calm_days for one in found],
+        "unconfirmed": [one.unconfirmed for one in found],
+        "decided_at": [one.decided_at.astimezone(UTC).isoformat() for one in found],
+    }
+
+
+_TEXT = ("zone", "name", "class", "layer", "day", "first_seen", "label", "rule", "numbers", "decided_at")
+_YES_OR_NO = ("synthetic", "unconfirmed")
+_WHOLE = ("hotspot", "lead", "level", "previous", "calm_days")
 
 
 def _write(
@@ -108,10 +130,10 @@ def _write(
         masks.append(unknown)
         if name in _TEXT:
             data.append(np.array(["" if value is None else value for value in values], np.object_))
-        elif name == "synthetic":
+        elif name in _YES_OR_NO:
             data.append(np.array(values, np.bool_))
-        elif name == "hotspot":
-            data.append(np.array(values, np.int32))
+        elif name in _WHOLE:  # what is masked is written as null, whatever stands there
+            data.append(np.array([-1 if value is None else value for value in values], np.int32))
         else:
             data.append(np.array([np.nan if value is None else value for value in values], np.float64))
     pyogrio.raw.write(

@@ -26,6 +26,9 @@ CLASS_LABELS = ("low", "moderate", "high", "very_high")
 # Colour-blind-safe (ColorBrewer YlOrRd-like, light to dark), RGB.
 CLASS_COLOURS = ((255, 247, 188), (254, 196, 79), (236, 112, 20), (140, 20, 40))
 
+# Levels of warnings, 0 to 3, in the colours that weather services use.
+LEVEL_LABELS = ("green", "yellow", "orange", "red")
+
 
 class LayerStatus(StrEnum):
     """How far a layer can be trusted."""
@@ -132,7 +135,7 @@ class ZoneArea(_Value):
     """Area of one class in one zone on a layer's day. `zone` is "" for the whole region.
 
     `change_m2` maps days back (1, 7) to the growth since then, on the footprint common to both layers;
-    a key is absent where no comparable layer exists.
+    a key is absent where no comparable layer exists. `footprint_m2` is the area that it was counted on.
     """
 
     zone: str
@@ -143,6 +146,7 @@ class ZoneArea(_Value):
     unknown_m2: float
     change_m2: dict[int, float] = Field(default_factory=dict)
     change_ratio: dict[int, float] = Field(default_factory=dict)
+    footprint_m2: dict[int, float] = Field(default_factory=dict)  # none in records of earlier versions
 
 
 class Hotspot(_Value):
@@ -156,6 +160,31 @@ class Hotspot(_Value):
     growth_m2: float | None  # on the footprint known to the previous layer; None without one
     first_seen: date | None = None  # the day since which a hotspot stands there without a break
     geometry_wkb: bytes = Field(repr=False)
+
+
+class ZoneWarning(_Value):
+    """The level of a zone for a layer's day and lead: decided once, by the service, with the layer.
+
+    `numbers` are what the rule went by; shares are of the zone's known cells, growth in share of the common
+    footprint. `reference_share` is the share of high and very high ground before the rise that raised the
+    level: what "back to normal" is measured from. `calm_days` counts the days in a row that spoke for less.
+    """
+
+    zone: str
+    name: str
+    level: Annotated[int, Field(ge=0, le=3)] | None  # None: not known, which is not green
+    previous: Annotated[int, Field(ge=0, le=3)] | None  # of the nowcast that it was decided after
+    rule: str  # in words, with the thresholds
+    numbers: dict[str, float | None]
+    reference_share: float | None = None
+    calm_days: Annotated[int, Field(ge=0)] = 0
+    unconfirmed: bool = False  # it rests on readings that a check doubts
+    decided_at: datetime
+
+    @property
+    def label(self) -> str | None:
+        """The level's colour in words; None where it is not known."""
+        return None if self.level is None else LEVEL_LABELS[self.level]
 
 
 class Layer(_Value):
@@ -186,8 +215,13 @@ class Layer(_Value):
     notes: tuple[str, ...] = ()
     areas: tuple[ZoneArea, ...] = ()
     hotspots: tuple[Hotspot, ...] = Field(default=(), repr=False)
+    warnings: tuple[ZoneWarning, ...] = ()  # none where the model may not warn
     members: int = 0  # of the model's ensemble; with any, the folder holds uncertainty.tif
     odds: Odds | None = None  # where the model states them, the folder holds probability.tif
+    # PSI against the bundle's reference (service.drift): how unlike the training years this map is.
+    output_stability: float | None = None
+    # Share of the known cells whose factors or window lie outside the training ranges.
+    outside_ratio: float | None = None
     # Of lead 1 and more only; None there, too, where the model's lag lets readings fill the window.
     forecast: ForecastBasis | None = None
     folder: Path

@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 
 from exporters.forecast_metrics import ForecastFigures, forecast_metrics
 from exporters.layer import Layer, LayerStatus
+from exporters.upkeep_metrics import UpkeepFigures, upkeep_metrics
+from exporters.warning_metrics import ShownZones, WarningFigures, warning_metrics
 
 PREFIX = "colluvium_"
 
@@ -33,6 +35,7 @@ class FeedFigures:
     suspects_open: int = 0  # on which nobody has decided
     silent: int | None = None  # series; None: nothing was ever read
     newest_issue: float | None = None  # of a feed of forecasts
+    due: float | None = None  # from when on it is late, if nothing newer comes
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,16 @@ class Figures:
     last_duration: Mapping[str, float]  # stage -> seconds, of the newest success
     outcomes: Mapping[str, int]
     cells_total: int
-    provider: str
+    provider: str  # ONNX Runtime's name of what sessions are opened with
     feeds: Sequence[FeedFigures] = ()
     exporters: Sequence[ExporterFigures] = ()
     zones_at_most: int = 200
     held: bool = False
     build: Mapping[str, str] = field(default_factory=dict)
     forecasts: ForecastFigures = field(default_factory=ForecastFigures)
+    device: str = "cpu"
+    upkeep: UpkeepFigures = field(default_factory=UpkeepFigures)
+    warnings: WarningFigures = field(default_factory=WarningFigures)
 
 
 class ServiceCollector(Collector):
@@ -81,8 +87,11 @@ class ServiceCollector(Collector):
         yield from _feed_metrics(figures)
         yield from _exporter_metrics(figures)
         yield from forecast_metrics(figures.forecasts)
-        shown = [layer for layer in (figures.latest, *figures.forecasts.layers) if layer is not None]
-        yield from _area_metrics(shown, figures.zones_at_most)
+        yield from upkeep_metrics(figures.upkeep)
+        layers = [layer for layer in (figures.latest, *figures.forecasts.layers) if layer is not None]
+        shown = ShownZones.of(layers, figures.zones_at_most)
+        yield from _area_metrics(layers, shown)
+        yield from warning_metrics(figures.warnings, layers, shown)
         if figures.latest is not None:
             yield from _layer_metrics(figures.latest, figures)
 
@@ -135,6 +144,9 @@ def _feed_metrics(figures: Figures) -> Iterator[Metric]:
         "feed_newest_reading_timestamp_seconds", "Start of the newest day with a reading.", ["feed"]
     )
     issue = _gauge("feed_newest_issue_timestamp_seconds", "The newest issue of a forecast.", ["feed"])
+    due = _gauge(
+        "feed_due_timestamp_seconds", "From when on a feed is late if it brought nothing newer.", ["feed"]
+    )
     for feed in figures.feeds:
         attempts.add_metric([feed.feed], feed.attempts)
         for reason, count in feed.errors.items():
@@ -150,11 +162,12 @@ def _feed_metrics(figures: Figures) -> Iterator[Metric]:
             (success, feed.last_success),
             (newest, feed.newest_reading),
             (issue, feed.newest_issue),
+            (due, feed.due),
         )
         for family, value in known:
             if value is not None:
                 family.add_metric([feed.feed], float(value))
-    yield from (attempts, errors, readings, suspects, waiting, silent, breaker, success, newest, issue)
+    yield from (attempts, errors, readings, suspects, waiting, silent, breaker, success, newest, issue, due)
 
 
 def _exporter_metrics(figures: Figures) -> Iterator[Metric]:
@@ -170,7 +183,7 @@ def _exporter_metrics(figures: Figures) -> Iterator[Metric]:
     yield from (pending, parked, attempts, errors)
 
 
-def _area_metrics(layers: Sequence[Layer], zones_at_most: int) -> Iterator[Metric]:
+def _area_metrics(layers: Sequence[Layer], shown: ShownZones) -> Iterator[Metric]:
     """Yield class areas and their growth of the newest nowcast and of the current forecasts."""
     area = _gauge("class_area_square_meters", "Area of each class.", ["class", "lead"])
     ratio = _gauge("class_area_ratio", "Share of each class of the known cells.", ["class", "lead"])
@@ -181,16 +194,17 @@ def _area_metrics(layers: Sequence[Layer], zones_at_most: int) -> Iterator[Metri
         "Growth of each class over days, on cells known on both with the same series behind them.",
         labels,
     )
-    change_ratio = _gauge("class_area_change_ratio", "The same as a share of the area before.", labels)
+    change_ratio = _gauge(
+        "class_area_change_ratio", "The same as a share of those cells: 0.05 is five points more.", labels
+    )
     for layer in layers:
         lead = str(layer.lead)
-        zones = list(dict.fromkeys(item.zone for item in layer.areas if item.zone))[:zones_at_most]
         for item in layer.areas:
             if item.zone == "":
                 area.add_metric([item.label, lead], item.area_m2)
                 if item.ratio is not None:
                     ratio.add_metric([item.label, lead], item.ratio)
-            elif item.zone not in zones:
+            elif item.zone not in shown.names:
                 continue
             elif layer.lead == 0:  # the family has no lead: a forecast would stand for today
                 by_zone.add_metric([item.zone, item.label], item.area_m2)
@@ -219,10 +233,22 @@ def _layer_metrics(layer: Layer, figures: Figures) -> Iterator[Metric]:
             "version": layer.model.version,
             "digest": layer.model.digest[:16],
             "provider": figures.provider,
+            "device": figures.device,
             "may_warn": str(layer.model.may_warn).lower(),
         },
     )
     yield from (day, status, unconfirmed, coverage, model)
+    if layer.output_stability is not None:
+        stability = _gauge(
+            "output_stability_index",
+            "Population stability index of the newest layer's susceptibility against the model card's.",
+        )
+        stability.add_metric([], layer.output_stability)
+        yield stability
+    if layer.outside_ratio is not None:
+        outside = _gauge("outside_training_ratio", "Share of the known cells outside the training ranges.")
+        outside.add_metric([], layer.outside_ratio)
+        yield outside
 
 
 def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:

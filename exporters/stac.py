@@ -272,6 +272,8 @@ def _properties(layer: Layer) -> dict[str, Any]:
         said["odds"] = layer.odds.model_dump(mode="json")
     if layer.forecast is not None:
         said["forecast"] = layer.forecast.model_dump(mode="json")
+    if layer.warnings and layer.status != LayerStatus.WITHDRAWN:  # whose levels no longer stand
+        said["warnings"] = [one.model_dump(mode="json") | {"label": one.label} for one in layer.warnings]
     sentences = [INDEX_NOTE]
     sentences += [SYNTHETIC_NOTE] if layer.synthetic else []
     sentences += [UNCONFIRMED_NOTE] if layer.unconfirmed else []
@@ -297,7 +299,7 @@ def _assets(layer: Layer) -> dict[str, pystac.Asset]:
         "provenance": cog(PROVENANCE, "What the layer rests on, by forcing cell", "metadata"),
         "areas": pystac.Asset(
             f"./{AREAS}",
-            title="Class areas by zone, and hotspots",
+            title="Class areas and warning levels by zone, and hotspots",
             media_type=pystac.MediaType.GEOPACKAGE,
             roles=["data"],
         ),

@@ -155,10 +155,12 @@ def _areas_of(
     known = int(counts[1:].sum())
     change_m2: list[dict[int, float]] = [{} for _ in CLASS_LABELS]
     change_ratio: list[dict[int, float]] = [{} for _ in CLASS_LABELS]
+    footprint_m2: dict[int, float] = {}
     for days, change in sorted(changes.items()):
         growth, footprint = change.growth(code)
         if footprint == 0:
             continue
+        footprint_m2[days] = float(footprint * cell_area_m2)
         for index, cells in enumerate(growth):
             change_m2[index][days] = float(cells * cell_area_m2)
             change_ratio[index][days] = float(cells / footprint)
@@ -172,6 +174,7 @@ def _areas_of(
             unknown_m2=float(counts[0] * cell_area_m2),
             change_m2=change_m2[index],
             change_ratio=change_ratio[index],
+            footprint_m2=footprint_m2,
         )
         for index, label in enumerate(CLASS_LABELS)
     ]

@@ -19,10 +19,10 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.contract import check_ports, check_self_contained
-from service.errors import BundleError
+from service.errors import BundleError, DeviceError
 from service.manifest import MANIFEST_NAME, SCHEMA_VERSION, WHOLE, Manifest, member_file
 from service.proof import compare, try_whole
-from service.runtime import make_session
+from service.runtime import CPU, Device, make_session
 
 PROOF_CELLS = 64
 PROOF_TOLERANCE = 1e-4  # of susceptibility; rounding of float32 leaves about 1e-6
@@ -70,15 +70,16 @@ class Bundle:
     digest: str  # SHA-256 of manifest.json
     workers: int = 1
     size_bytes: int = 0
+    device: Device = CPU
     _sessions: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: Path, *, workers: int = 1, prove: bool = True) -> Bundle:
+    def load(cls, folder: Path, *, workers: int = 1, prove: bool = True, device: Device = CPU) -> Bundle:
         """Check a bundle's files, load its graphs and prove them: factored ones against whole.onnx.
 
         Members of an ensemble are checked and proven too, and not kept; see `member`.
         `workers` threads share the windows of `temporal`; every other call runs on its caller's thread.
-        Raises BundleError that names the file, the field or the figure.
+        Raises BundleError that names the file, the field or the figure, DeviceError where `device` fails.
         """
         manifest, digest = read_manifest(folder)
         _check_strays(folder, manifest)
@@ -88,9 +89,11 @@ class Bundle:
         for name, content in contents.items():
             if name.endswith(".onnx"):
                 check_self_contained(folder / name, content)
-        sessions = {name: _session(folder, name, contents[name], manifest) for name in manifest.graphs}
+        sessions = {
+            name: _session(folder, name, contents[name], manifest, device) for name in manifest.graphs
+        }
         size = sum((folder / name).stat().st_size for name in (MANIFEST_NAME, *manifest.files))
-        bundle = cls(manifest, folder, digest, max(1, workers), size, sessions)
+        bundle = cls(manifest, folder, digest, max(1, workers), size, device, sessions)
         if prove:
             _prove(bundle, folder)
         for number in manifest.member_numbers:
@@ -112,8 +115,13 @@ class Bundle:
         for name in manifest.graphs if graphs is None else graphs:
             content = _read_checked(self.folder, member_file(number, name), manifest.files[name])
             check_self_contained(folder / name, content)
-            sessions[name] = _session(folder, name, content, manifest)
-        return Bundle(manifest, folder, self.digest, self.workers, 0, sessions)
+            sessions[name] = _session(folder, name, content, manifest, self.device)
+        return Bundle(manifest, folder, self.digest, self.workers, 0, self.device, sessions)
+
+    @property
+    def providers(self) -> dict[str, tuple[str, ...]]:
+        """What ONNX Runtime's sessions say they run on, by graph, the first choice first."""
+        return {name: tuple(session.get_providers()) for name, session in self._sessions.items()}
 
     def spatial(self, factors: FloatArray) -> FloatArray:
         """Return the state (1, D, h, w) of factors (1, C, h+P-1, w+P-1) in physical units."""
@@ -157,7 +165,16 @@ class Bundle:
         if session is None:
             has = "was loaded without" if name in self.manifest.graphs else "has no"
             raise BundleError(f"{self.folder} is a bundle of kind {self.manifest.kind!r} and {has} {name}")
-        return cast(FloatArray, session.run(None, values)[0])
+        try:
+            return cast(FloatArray, session.run(None, values)[0])
+        except Exception as error:
+            # On the processor it is a mistake of ours; a card may run out of memory, or fall off its bus.
+            if self.device.name == "cpu":
+                raise
+            raise DeviceError(
+                f"the graphics card failed at {self.folder / name}: {error}; free its memory or repair it, "
+                'or set inference.device = "cpu"'
+            ) from error
 
 
 def verify(folder: Path, samples: int = 10_000, seed: int = 0) -> Verification:
@@ -296,8 +313,8 @@ def _read_checked(folder: Path, name: str, expected: str) -> bytes:
     return content
 
 
-def _session(folder: Path, name: str, content: bytes, manifest: Manifest) -> Any:
-    session = make_session(content, str(folder / name))
+def _session(folder: Path, name: str, content: bytes, manifest: Manifest, device: Device) -> Any:
+    session = make_session(content, str(folder / name), device=device)
     check_ports(folder / name, name, session, manifest)
     return session
 

@@ -25,7 +25,7 @@ from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
 from service.readings import Archive
 from service.region import Region, open_region
-from service.runtime import onnx_runtime
+from service.runtime import chosen_device, onnx_runtime
 from service.settings import Settings
 from service.settings_outlets import FolderExporter, PostgisExporter
 from service.stamps import utc_now
@@ -84,7 +84,7 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
 
     feeds = _Feeds(settings)
     steps: list[tuple[str, Callable[[], Check]]] = [
-        ("runtime", _look_at_runtime),
+        ("runtime", lambda: _look_at_runtime(settings)),
         ("region", look_at_region),
         ("bundle", look_at_bundle),
         ("factors", lambda: _look_at_factors(settings, region, bundle)),
@@ -103,8 +103,10 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
     return checks
 
 
-def _look_at_runtime() -> Check:
-    return Check("runtime", "ok", f"onnxruntime {onnx_runtime().__version__}")
+def _look_at_runtime(settings: Settings) -> Check:
+    device = chosen_device(settings.inference.device)
+    words = f"onnxruntime {onnx_runtime().__version__}, {device.provider}: {device.reason}"
+    return Check("runtime", "warn" if device.fell_back else "ok", words)
 
 
 def _look_at_factors(settings: Settings, region: Region | None, bundle: Bundle | None) -> Check:

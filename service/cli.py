@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import signal
 import sys
-from typing import Any
 
 import click
-import structlog
 
-from service.commands import act, forecast, look, outbox, postgis, rain, readings, reports, simulate, work
-from service.commands.shared import disk_full, say_error
+from service.commands import (
+    act,
+    alerts,
+    audit,
+    backup,
+    doctor,
+    drill,
+    forecast,
+    health,
+    inbox,
+    look,
+    outbox,
+    postgis,
+    rain,
+    readings,
+    reports,
+    shadow,
+    simulate,
+    work,
+)
+from service.commands.shared import disk_full, say_error, show_usage
 from service.errors import EXIT_CODES, ColluviumError, Outcome, is_disk_full, policy_of
+from service.logs import configure_logging, take_over_logging
 
 PLUGINS = "colluvium.commands"
 # GDAL's default block cache is a twentieth of the machine's memory; ours does not grow with the machine.
@@ -66,12 +83,13 @@ def main() -> None:
     # A refresh that is told to stop ends as `abandoned`, like one that is interrupted from the keyboard.
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("GDAL_CACHEMAX", _GDAL_CACHE_MIB)
+    take_over_logging()
     try:
         main_group.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         sys.exit(EXIT_CODES[Outcome.USAGE])
     except (KeyboardInterrupt, click.Abort):
         say_error("abandoned; nothing was left half done")
@@ -90,26 +108,6 @@ def main() -> None:
         sys.exit(EXIT_CODES[Outcome.FAILED])
 
 
-def configure_logging(*, verbose: bool) -> None:
-    """Log to stderr: JSON where nobody watches (a container), readable on a terminal."""
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer(sort_keys=True)
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -118,7 +116,26 @@ def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUGINS)}
 
 
-for _module in (work, look, act, forecast, outbox, rain, readings, reports, postgis, simulate):
+for _module in (
+    work,
+    look,
+    health,
+    inbox,
+    act,
+    alerts,
+    drill,
+    audit,
+    forecast,
+    outbox,
+    rain,
+    readings,
+    reports,
+    postgis,
+    simulate,
+    backup,
+    doctor,
+    shadow,
+):
     for _command in _module.COMMANDS:
         main_group.add_command(_command)
 

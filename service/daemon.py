@@ -24,7 +24,9 @@ from service.delivery import exporter_names
 from service.errors import ColluviumError, SettingsError
 from service.ledger import Ledger
 from service.lock import exclusive
+from service.logs import child_environment, new_run_id
 from service.priority import lower
+from service.runtime import chosen_device
 from service.settings import Settings
 from service.workshop import ledger_path, open_bundle
 
@@ -52,20 +54,31 @@ class Children:
         """Run `colluvium ARGUMENTS -c SETTINGS` to its end and return its exit status; None once stopped."""
         with self._one_at_a_time:
             command = [sys.executable, "-m", "service", *arguments, "-c", str(self._settings_path)]
+            run_id = new_run_id()
             with self._starting:
                 if self._stopping:
                     return None
                 self._child = child = subprocess.Popen(
                     command,
+                    env=child_environment(run_id),
                     stdout=subprocess.DEVNULL,
                     # A terminal's Ctrl-C reaches the daemon alone, which then stops the child in order.
                     start_new_session=True,
                 )
             # Not in the child between fork and exec: with threads about, code there may hang.
             lower(child.pid)
+            words = " ".join(arguments)
+            log.info("child begins", run_id=run_id, command=words, pid=child.pid)
             status = self._wait(child)
             self._child = None
-            log.info("child ended", command=" ".join(arguments), status=status)
+            log.info("child ended", run_id=run_id, command=words, status=status)
+            if status is not None and status < 0 and not self._stopping:
+                log.error(
+                    "child was killed; if nobody did that, the machine ran out of memory",
+                    run_id=run_id,
+                    command=words,
+                    signal=-status,
+                )
             return status
 
     def ask_to_stop(self) -> None:
@@ -141,9 +154,12 @@ class Deliveries:
 def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], datetime]) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises LockedError where another daemon serves this data folder, SettingsError for a wrong schedule.
+    Raises LockedError where another daemon serves this data folder, SettingsError for a wrong schedule,
+    DeviceError where `inference.device` asks for a graphics card that cannot be used.
     """
     with exclusive(settings.data_dir / "daemon.lock", "colluvium run"):
+        # Before the first page is served: the children would fail one by one, hours apart.
+        chosen_device(settings.inference.device)
         children = Children(settings_path)
         bearers = {name: Children(settings_path) for name in exporter_names(settings)}
         deliveries = [
@@ -177,6 +193,7 @@ def _make_server(settings: Settings, clock: Callable[[], datetime]) -> uvicorn.S
             create_app(settings, clock, bundle=_load_bundle(settings, clock)),
             host=settings.http.host,
             port=settings.http.port,
+            log_config=None,  # its lines go the way of all others: service.logs
             log_level="warning",
             timeout_graceful_shutdown=_SERVER_STOPS_WITHIN_S,
         )

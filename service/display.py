@@ -86,7 +86,7 @@ def list_layers(data_dir: Path, ledger: Ledger) -> None:
             return
         # Picked here, while those without files are still among them: where the newest revision of a day was
         # removed, an older one that had to stay must not take its place.
-        newest = {(layer.day, layer.lead): layer for layer in ledger.layers()}
+        newest = {(layer.day, layer.lead): layer for layer in ledger.layers(with_areas=False)}
         with replacing(path) as temporary:
             write_collection(temporary, newest.values())
 

@@ -127,3 +127,16 @@ def marks_of(
     if "window" not in manifest.ignores:
         marks[window_outside] |= BEYOND_WINDOW
     return marks
+
+
+def count_outside(
+    manifest: Manifest,
+    flags: Flags,
+    known: npt.NDArray[np.bool_],
+    window_outside: npt.NDArray[np.bool_],
+) -> int:
+    """Return how many known cells (g, k*k) have an out-of-domain bit; the rest is as for `marks_of`."""
+    outside = (flags == OUTSIDE) & known if "patches" not in manifest.ignores else np.zeros_like(known)
+    if "window" not in manifest.ignores and window_outside.any():
+        outside[window_outside] = known[window_outside]
+    return int(np.count_nonzero(outside))

@@ -10,6 +10,7 @@
     │   └── BundleError       manifest, checksums, graphs, proof
     ├── HeldError             nothing to go on, or a person said hold
     ├── LockedError           somebody else holds the lock
+    ├── DeviceError           the graphics card that was asked for cannot be used
     ├── AbandonedError        stopped on purpose before the end
     └── StorageError          disk or database of our own
 
@@ -86,6 +87,10 @@ class LockedError(ColluviumError):
     """Another run holds the lock; the message says who."""
 
 
+class DeviceError(ColluviumError):
+    """A graphics card was asked for, or in use, and cannot be used."""
+
+
 class AbandonedError(ColluviumError):
     """The run was asked to stop and left nothing half done."""
 
@@ -113,6 +118,7 @@ POLICIES: tuple[tuple[type[BaseException], Policy], ...] = (
     (FeedError, Policy(Outcome.FAILED, "feed")),
     (BundleError, Policy(Outcome.FAILED, "bundle")),
     (InputError, Policy(Outcome.FAILED, "input")),
+    (DeviceError, Policy(Outcome.FAILED, "device")),
     (StorageError, Policy(Outcome.FAILED, "storage")),
     (OSError, Policy(Outcome.FAILED, "storage")),
     (BaseException, Policy(Outcome.FAILED, "internal")),

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+# A folder inside the data folder in which another program may be at work while a run sweeps up.
+SHADOW = "shadow"
+
 _CHUNK = 1 << 20
 
 
@@ -62,9 +65,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what a killed run left behind (`.*.part*`) below `folder`; return how many."""
+    """Remove what a killed run left behind (`.*.part*`) below `folder`, but its SHADOW; return how many."""
     count = 0
     for leftover in sorted(folder.rglob(".*.part*"), reverse=True):
+        if leftover.relative_to(folder).parts[0] == SHADOW:
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from exporters.companions import QUANTILE_BANDS
 from exporters.layer import NODATA, Odds, store
 from service.bundle import Bundle
-from service.ensemble import Member, marks_of, spread_of, values_outside, windows_outside
+from service.ensemble import Member, count_outside, marks_of, spread_of, values_outside, windows_outside
 from service.errors import BundleError, StorageError
 from service.manifest import Manifest
 from service.patches import NO_DATA, Flags
@@ -55,6 +55,7 @@ class LayerStrip:
 
     row: int
     stored: Stored  # (rows, width) susceptibility; 255 unknown
+    outside: int = 0  # known cells whose factors or window lie outside the training ranges
     uncertainty: Stored | None = None  # (2, rows, width) spread of the ensemble and marks; 255 unknown
     probability: FloatArray | None = None  # (rows, width), NaN unknown
     quantiles: Stored | None = (
@@ -114,7 +115,7 @@ def layer_strips(
         _check_windows(manifest, one, forcing, state)
     serve = windows.complete & (state.valid_cells > 0)
     strips = _Strips(forcing, state, windows)
-    strange = windows_outside(manifest, windows) if members else None
+    strange = _strange(manifest, forecasts or [windows])
     with ExitStack() as stack:
         runs = [_runner(stack, forcing, bundle, state, one) for one in forecasts or [windows]]
         others = [_runner(stack, forcing, one.bundle, one.state, windows) for one in members]
@@ -130,7 +131,8 @@ def layer_strips(
                 low, susceptibility, high = _quantiles(each)
                 task.blocks["low"], task.blocks["high"] = _stored(low, known), _stored(high, known)
             task.blocks["stored"] = _stored(susceptibility, known)
-            if strange is not None:
+            task.outside = count_outside(manifest, flags, known, strange[task.members])
+            if members:
                 spread = spread_of(susceptibility, [other(task.members, known) for other in others])
                 task.blocks["spread"] = _stored(spread, known)
                 marks = marks_of(manifest, flags, strange[task.members])
@@ -144,11 +146,13 @@ def layer_strips(
         names = ["stored", *(["low", "high"] if forecasts else [])]
         names += [*(["spread", "marks"] if members else []), *(["probability"] if odds else [])]
         rasters = {name: strips.empty(name) for name in names}
+        outside = 0
         for task in done:
             if on_tile is not None:
                 on_tile()
             for name, blocks in task.blocks.items():
                 strips.place(rasters[name], task.members, blocks)
+            outside += task.outside
             if task.last:
                 first = task.row * forcing.k
                 inside = {
@@ -157,11 +161,13 @@ def layer_strips(
                 yield LayerStrip(
                     first,
                     inside["stored"],
+                    outside,
                     np.stack([inside["spread"], inside["marks"]]) if members else None,
                     inside.get("probability"),
                     np.stack([inside["low"], inside["stored"], inside["high"]]) if forecasts else None,
                 )
                 rasters = {name: strips.empty(name) for name in names}
+                outside = 0
 
 
 def training_range_shares(state: SpatialState, manifest: Manifest, windows: WindowSet) -> RangeShares:
@@ -190,6 +196,7 @@ class _Task:
     def __init__(self, row: int, members: Indices, *, last: bool) -> None:
         self.row, self.members, self.last = row, members, last
         self.blocks: dict[str, npt.NDArray[Any]] = {}  # (len(members), k*k) each, by what they say
+        self.outside = 0  # known cells outside the training ranges
 
 
 def _tasks(forcing: ForcingGrid, serve: npt.NDArray[np.bool_], batch: int) -> Iterator[_Task]:
@@ -232,6 +239,12 @@ class _Strips:
         k = self._forcing.k
         view = strip.reshape(k, -1, k)
         view[:, self._forcing.active[members, 1]] = blocks.reshape(-1, k, k).transpose(1, 0, 2)
+
+
+def _strange(manifest: Manifest, each: Sequence[WindowSet]) -> npt.NDArray[np.bool_]:
+    """Return the forcing cells with a window outside the training ranges, bool (n,): in most of `each`."""
+    counts = np.sum([windows_outside(manifest, one) for one in each], axis=0)
+    return np.asarray(2 * counts > len(each))
 
 
 def _quantiles(each: Sequence[FloatArray]) -> FloatArray:

@@ -26,6 +26,7 @@ def layer_basis(shop: Workshop, made: LayerWindows) -> dict[str, str]:
         "coverage": digest_of(shop.settings.forcing.min_coverage),
         "region": _region_digest(shop.settings.region),
         **fixed_basis(shop),
+        **_warning_rules(shop),
         **made.basis,
     }
 
@@ -45,6 +46,11 @@ def fixed_basis(shop: Workshop) -> dict[str, str]:
 def are_comparable(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Tell whether layers of these bases have the same model, state, mask, zones and breaks."""
     return all(kind in one and one[kind] == other.get(kind) for kind in FIXED)
+
+
+def _warning_rules(shop: Workshop) -> dict[str, str]:
+    """A layer carries levels where its model may warn: with other thresholds it is made again."""
+    return {"warnings": digest_of(shop.settings.warnings.model_dump())} if shop.model.may_warn else {}
 
 
 def _region_digest(region: RegionSettings) -> str:

@@ -1,6 +1,7 @@
 """The ledger: what was run, on which inputs, how it ended; layers; the journal of human acts.
 
-The outbox (`Ledger.outbox`) and what people reported from the field (`Ledger.proposals`) are parts of it.
+The outbox (`Ledger.outbox`), what people reported from the field (`Ledger.proposals`) and the levels of
+zones (`Ledger.levels`) are parts of it.
 
 ledger.sqlite is the truth about what is published. Files on disk that it does not name do not count.
 """
@@ -15,8 +16,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Self
 
-from exporters.layer import Layer, LayerStatus
-from service.errors import Outcome
+from exporters.layer import LEVEL_LABELS, Layer, LayerStatus
+from service.cap_messages import CapMessages
+from service.drills import Drill, Drills
+from service.errors import Outcome, UsageError
+from service.ledger_levels import Levels
 from service.ledger_rows import Act, Run, ShownLayer, Standing, run_of, shown_of, standing_of
 from service.ledger_schema import MIGRATIONS
 from service.outbox import Outbox
@@ -25,6 +29,12 @@ from service.sqlite import open_database, transaction
 from service.stamps import from_stamp, to_stamp
 
 _LAYER = "SELECT record, withdrawn_at FROM layer a"
+# Areas and levels of many zones are nearly all of a record: SQLite leaves them out faster than Python reads.
+_BARE = "json_remove(record, '$.areas', '$.warnings')"
+_OF_REGION = (
+    f"json_set({_BARE}, '$.areas', (SELECT json_group_array(json(value))"  # noqa: S608
+    " FROM json_each(a.record, '$.areas') WHERE json_extract(value, '$.zone') = ''))"
+)
 
 
 class Ledger:
@@ -42,6 +52,9 @@ class Ledger:
         self._db.row_factory = sqlite3.Row
         self.outbox = Outbox(self._db, self._now)
         self.proposals = Proposals(self._db, self._now)
+        self.levels = Levels(self._db)
+        self.drills = Drills(self._db, self._now)
+        self.cap = CapMessages(self._db, self._now)
 
     def __enter__(self) -> Self:
         return self
@@ -105,12 +118,17 @@ class Ledger:
         )
         return cursor.rowcount
 
-    def runs(self, limit: int = 50, kind: str | None = None, lead: int | None = None) -> list[Run]:
-        """Return the newest runs (of one kind: refresh, replay; of one lead), newest first."""
+    def runs(
+        self, limit: int = 50, kind: str | None = None, lead: int | None = None, since: date | None = None
+    ) -> list[Run]:
+        """Return the newest runs (of one kind: refresh, replay; of one lead), newest first.
+
+        With `since`, those of that day and later ones, and those that ended before they knew their day.
+        """
         rows = self._db.execute(
             "SELECT * FROM run WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR lead = ?2)"
-            " ORDER BY id DESC LIMIT ?3",
-            (kind, lead, limit),
+            " AND (?3 IS NULL OR day IS NULL OR day >= ?3) ORDER BY id DESC LIMIT ?4",
+            (kind, lead, since.isoformat() if since else None, limit),
         )
         return [run_of(row) for row in rows]
 
@@ -227,17 +245,21 @@ class Ledger:
         *,
         withdrawn_only: bool = False,
         with_zones: bool = True,
+        with_areas: bool = True,
     ) -> list[Layer]:
         """Return all revisions of all days (or those withdrawn), oldest day first.
 
-        Without zones a layer has the areas of the whole region only; a year is then read in half the time.
+        Without zones a layer has the areas of the whole region only, and no levels; without areas it has
+        neither. Years of many zones are gigabytes otherwise.
         """
+        record = "record" if with_zones and with_areas else _OF_REGION if with_areas else _BARE
         rows = self._db.execute(
-            f"{_LAYER} WHERE day >= ? AND day <= ? AND (withdrawn_at IS NOT NULL OR NOT ?)"
+            f"SELECT {record} AS record, withdrawn_at FROM layer a"  # noqa: S608
+            " WHERE day >= ? AND day <= ? AND (withdrawn_at IS NOT NULL OR NOT ?)"
             " ORDER BY day, lead, revision",
             (since.isoformat() if since else "0000", until.isoformat() if until else "9999", withdrawn_only),
         )
-        return [self._layer(row, with_zones=with_zones) for row in rows]
+        return [self._layer(row) for row in rows]
 
     def shown(self, since: date, until: date) -> list[ShownLayer]:
         """Return where the nowcasts shown for days `since` to `until` lie, oldest first, without their areas.
@@ -352,6 +374,35 @@ class Ledger:
             self._write_act(decision.removesuffix("ed"), f"report {proposal.uid}", by, reason)
         return proposal
 
+    def start_drill(self, zone: str, level: int, ends_at: datetime, by: str, reason: str) -> Drill:
+        """Begin an exercise: its row and the journal in one transaction.
+
+        Raises UsageError where one runs in that zone already: nobody could tell the two apart.
+        """
+        with self.transaction():
+            if any(drill.zone == zone for drill in self.drills.running(self.clock())):
+                where = f"in {zone}" if zone else "here"
+                raise UsageError(
+                    f"an exercise runs {where} already; end it with 'colluvium alerts drill --end'"
+                )
+            number = self.drills.start(zone, level, ends_at, by, reason)
+            self._write_act("drill", f"{zone or 'region'} {LEVEL_LABELS[level]}", by, reason)
+        return next(drill for drill in self.drills.all() if drill.id == number)
+
+    def end_drills(self, zone: str | None, by: str, reason: str) -> list[Drill]:
+        """End the exercises that run, in one zone or (None) in all, and return them as ended."""
+        with self.transaction():
+            running = [
+                drill for drill in self.drills.running(self.clock()) if zone is None or drill.zone == zone
+            ]
+            for drill in running:
+                self.drills.end(drill.id)
+                self._write_act(
+                    "end drill", f"{drill.zone or 'region'} {LEVEL_LABELS[drill.level]}", by, reason
+                )
+        ended = {drill.id for drill in running}
+        return [drill for drill in self.drills.all() if drill.id in ended]
+
     def journal(self) -> list[Act]:
         """Return all human acts, oldest first."""
         rows = self._db.execute("SELECT * FROM journal ORDER BY id")
@@ -410,14 +461,9 @@ class Ledger:
         row = self._db.execute(sql, parameters).fetchone()
         return self._layer(row, as_of) if row else None
 
-    def _layer(self, row: sqlite3.Row, as_of: datetime | None = None, *, with_zones: bool = True) -> Layer:
+    def _layer(self, row: sqlite3.Row, as_of: datetime | None = None) -> Layer:
         """Return a layer as it stood: a withdrawal after `as_of` had not happened yet."""
-        if with_zones:
-            layer = Layer.model_validate_json(row["record"])
-        else:
-            record = json.loads(row["record"])
-            record["areas"] = [area for area in record["areas"] if not area["zone"]]
-            layer = Layer.model_validate(record)
+        layer = Layer.model_validate_json(row["record"])
         withdrawn = row["withdrawn_at"] is not None and row["withdrawn_at"] <= _bound(as_of)
         status = LayerStatus.WITHDRAWN if withdrawn else layer.status
         return layer.model_copy(update={"folder": self._place(str(layer.folder)), "status": status})

@@ -100,4 +100,34 @@ MIGRATIONS = (
         record TEXT NOT NULL           -- JSON: service.forecast_scores.ForecastScores
     );
     """,
+    """
+    -- Each layer's record holds the levels that were decided with it; this only lays them out.
+    CREATE VIEW zone_warning AS
+    SELECT layer.id AS layer_id, layer.day, layer.lead, layer.revision, layer.issued_at, layer.withdrawn_at,
+        json_extract(item.value, '$.zone') AS zone, json_extract(item.value, '$.level') AS level,
+        item.value AS record
+    FROM layer, json_each(layer.record, '$.warnings') AS item;
+    CREATE TABLE drill (
+        id INTEGER PRIMARY KEY,
+        zone TEXT NOT NULL,
+        level INTEGER NOT NULL,
+        started_at TEXT NOT NULL,
+        ends_at TEXT NOT NULL,         -- planned; earlier where it was ended by hand
+        by_whom TEXT NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE cap_message (
+        id INTEGER PRIMARY KEY,
+        identifier TEXT NOT NULL UNIQUE,
+        thread TEXT NOT NULL,          -- one for each warning of a zone, from its first level to its end
+        zone TEXT NOT NULL,
+        kind TEXT NOT NULL,            -- Alert, Update, Cancel
+        status TEXT NOT NULL,          -- Draft, Test, Exercise, Actual
+        sent_at TEXT NOT NULL,
+        expires_at TEXT NOT NULL,
+        layer_id TEXT,                 -- NULL: of a drill
+        record TEXT NOT NULL           -- JSON: exporters.cap.CapMessage
+    );
+    CREATE INDEX cap_message_by_thread ON cap_message (thread, id);
+    """,
 )

@@ -7,7 +7,8 @@ outside its folder.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,14 +20,15 @@ from pydantic import (
     model_validator,
 )
 
-from exporters.layer import SCALE, ClassScheme, Odds
+from exporters.layer import SCALE, TOP, ClassScheme, Odds
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 FACTORED = ("spatial.onnx", "temporal.onnx", "head.onnx", "head_u8.onnx")
 WHOLE = "whole.onnx"
 MOST_MEMBERS = 50  # each costs a spatial state on disk and its share of every refresh
-_LATER = ("model", "ignores", "calibration", "members", "odds")  # fields that came after the first bundles
+# Fields that came after the first bundles.
+_LATER = ("model", "ignores", "calibration", "members", "odds", "reference")
 
 
 class _Value(BaseModel):
@@ -102,6 +104,39 @@ class RainTest(_Value):
         return by_scale[max(by_scale)] - by_scale[min(by_scale)] > SCALE
 
 
+class OutputReference(_Value):
+    """What the map looked like in the years of training: what drift of the output is measured from.
+
+    Stored susceptibility (0 to 250) of the same `cells` cells on each of `days` days, counted in bins. A calm
+    day and a storm are both usual and unlike each other, so a map is held against the kind of day that it
+    resembles most (service.drift), not against the years as a whole.
+    """
+
+    # The first code of each bin but the lowest.
+    edges: Annotated[tuple[Annotated[int, Field(ge=1, le=TOP)], ...], Field(min_length=1)]
+    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...]  # of all cells and days, by bin
+    kinds: Annotated[tuple[tuple[Annotated[int, Field(ge=0)], ...], ...], Field(min_length=1)]  # cells by bin
+    cells: Annotated[int, Field(ge=1)]
+    days: Annotated[int, Field(ge=1)]
+    first_day: date  # of the years that the days were drawn from
+    last_day: date
+    seed: int
+    radius: Annotated[float, Field(ge=0)]  # PSI: no day that the kinds were picked from is farther from one
+    held_out_days: Annotated[int, Field(ge=0)]  # further days, which no kind was picked from
+    held_out_beyond: float | None  # share of these that would count as drift; None: no such day
+
+    @model_validator(mode="after")
+    def _same_bins(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError(f"edges must rise, got {list(self.edges)}")
+        bins = len(self.edges) + 1
+        if len(self.shares) != bins or any(len(kind) != bins for kind in self.kinds):
+            raise ValueError(f"{len(self.edges)} edges make {bins} bins; shares and kinds need as many")
+        if not all(sum(kind) for kind in self.kinds):
+            raise ValueError("a kind of day without a cell says nothing")
+        return self
+
+
 class Manifest(_Value):
     """manifest.json"""
 
@@ -122,6 +157,7 @@ class Manifest(_Value):
     calibration: str | None = None  # in words; it is inside the graphs
     members: Annotated[int, Field(ge=0, le=MOST_MEMBERS)] = 0  # of the ensemble, beside the main model
     odds: Odds | None = None  # the stated event rate that turns the index into a probability
+    reference: OutputReference | None = None  # None: drift of the output is not measured
     classes: ClassScheme
     training: Training
     rain_test: RainTest | None = None

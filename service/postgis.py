@@ -84,7 +84,7 @@ def look_at_schema(section: PostgisSettings, settings: Settings) -> Schema:
 
 def migrate_schema(section: PostgisSettings, settings: Settings, owner: PostgisLogin) -> list[int]:
     """Bring the schema up to date as `owner`; return the numbers applied. Raises ExportUnavailable."""
-    connect = _connection_of(section, owner)
+    connect = connection_of(section, owner)
     return migrate(connect, schema_of(section, settings), grid_of(settings), exporter=section.name)
 
 
@@ -95,7 +95,7 @@ def schema_of(section: PostgisSettings, settings: Settings) -> str:
 
 def writer_of(section: PostgisSettings) -> ConnectionSettings:
     """Return how to connect as the role that publishes."""
-    return _connection_of(section, section.writer)
+    return connection_of(section, section.writer)
 
 
 def grid_of(settings: Settings) -> GridOfRegion:
@@ -126,7 +126,8 @@ def database_of(section: PostgisSettings) -> str:
     return str(database)
 
 
-def _connection_of(section: PostgisSettings, login: PostgisLogin) -> ConnectionSettings:
+def connection_of(section: PostgisSettings, login: PostgisLogin) -> ConnectionSettings:
+    """Return how to connect to the section's database with a login."""
     return ConnectionSettings(
         dsn=login.dsn,
         password=_reader_of(login.password, section.name) if login.password else None,

@@ -13,10 +13,11 @@ from pathlib import Path
 import shapely
 
 from exporters.geopackage import write_areas
-from exporters.layer import Layer, LayerStatus, ZoneArea
+from exporters.layer import Layer, LayerStatus, ZoneArea, ZoneWarning
 from exporters.stac import write_item
 from service.areas import AreaCounter, Change, class_area_changes, zone_areas
 from service.display import show_latest
+from service.drift import OutputCounter
 from service.errors import HeldError, Outcome, UsageError
 from service.files import replacing_folder
 from service.forecast import forecast_windows
@@ -25,8 +26,10 @@ from service.inference import layer_strips
 from service.layer_basis import are_comparable, fixed_basis, layer_basis, layer_digest
 from service.layer_files import LayerFiles
 from service.layer_windows import LayerWindows, complete_enough, default_day, refuse_empty, windows_of
+from service.ledger_levels import Decided
 from service.refreshed import Refreshed, Stages
 from service.unconfirmed import weigh_suspects
+from service.warnings import decide, figures_of, incomparable
 from service.workshop import Workshop
 
 CHANGE_DAYS = (1, 7)
@@ -60,6 +63,7 @@ def refresh(
         return Refreshed(Outcome.UNCHANGED, chosen, shown, lead=lead, seconds=stages.seconds)
 
     destination = _destination(shop, chosen, lead, digest)
+    output = OutputCounter()
     with replacing_folder(destination) as folder:
         with closing(LayerFiles(shop, made, lead, folder)) as files, _counting(shop) as counter:
             with stages("head"):
@@ -75,6 +79,7 @@ def refresh(
                     workers=shop.workers,
                 ):
                     counter.add(strip.row, files.write(strip))
+                    output.add(strip)
             with stages("files"):
                 files.finish()
         with stages("areas"):
@@ -82,9 +87,11 @@ def refresh(
             region = shop.region
             areas = zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
             hotspots = _hotspots(shop, chosen, folder)
+            warnings = _warnings(shop, chosen, areas, shown, unconfirmed=made.unconfirmed)
         with stages("layer"):
             notes = (*shop.notes, *made.notes, *_notes(changes, hotspots))
-            layer = _layer(shop, made, lead, digest, shown, areas, hotspots, notes, destination)
+            layer = _layer(shop, made, lead, digest, shown, areas, hotspots, warnings, notes, destination)
+            layer = output.tell(layer, shop.bundle.manifest, int(shop.state.valid_cells.sum()))
             write_areas(folder / "areas.gpkg", layer, _zone_shapes(shop))
             write_item(layer, folder / "item.json")
     if replay:
@@ -206,6 +213,36 @@ def _comparable(shop: Workshop, layer: Layer) -> bool:
     return are_comparable(fixed_basis(shop), shop.ledger.basis(layer.id))
 
 
+def _warnings(
+    shop: Workshop, day: date, areas: tuple[ZoneArea, ...], shown: Layer | None, *, unconfirmed: bool
+) -> tuple[ZoneWarning, ...]:
+    """The level of each zone, after the newest day before; none where the model may not warn."""
+    if not (shop.model.may_warn and shop.settings.warnings.enabled):
+        return ()
+    before = _levels(shop, shop.ledger.levels.before(day, as_of=shop.as_of))
+    stands = shown is not None and shown.status != LayerStatus.WITHDRAWN
+    earlier = _levels(shop, Decided.of_layer(shown) if shown is not None and stands else None)
+    decided_at = shop.clock()
+    return tuple(
+        decide(
+            figures,
+            shop.settings.warnings,
+            before.get(figures.zone),
+            earlier.get(figures.zone),
+            decided_at=decided_at,
+            unconfirmed=unconfirmed,
+        )
+        for figures in figures_of(areas)
+    )
+
+
+def _levels(shop: Workshop, decided: Decided | None) -> dict[str, ZoneWarning]:
+    if decided is None:
+        return {}
+    same = are_comparable(fixed_basis(shop), shop.ledger.basis(decided.layer_id))
+    return {item.zone: item if same else incomparable(item) for item in decided.warnings}
+
+
 def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
     previous = shop.ledger.latest(before=day, as_of=shop.as_of)
     comparable = previous is not None and _comparable(shop, previous)
@@ -229,6 +266,7 @@ def _layer(
     shown: Layer | None,
     areas: tuple[ZoneArea, ...],
     hotspots: Hotspots,
+    warnings: tuple[ZoneWarning, ...],
     notes: tuple[str, ...],
     folder: Path,
 ) -> Layer:
@@ -264,6 +302,7 @@ def _layer(
         notes=notes,
         areas=areas,
         hotspots=hotspots.found,
+        warnings=warnings,
         members=0 if made.members else len(shop.members),
         odds=shop.bundle.manifest.odds,
         forecast=made.forecast,

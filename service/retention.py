@@ -39,7 +39,8 @@ def past_their_time(ledger: Ledger, retention: RetentionSettings, today: date) -
     """Return the layers whose files may go, oldest day first.
 
     Days count back from the newest layer, not from today: while nothing new is made, nothing old goes.
-    What is undelivered, what a person or a report refers to, and the newest layer are never among them.
+    What is undelivered, what a person, a warning or a report refers to, and the newest layer are never among
+    them.
     """
     latest = ledger.latest()
     if retention.layer_days is None or latest is None:
@@ -77,8 +78,8 @@ def _undelivered(ledger: Ledger) -> set[str]:
 
 
 def _cited(ledger: Ledger, layers: Iterable[Standing]) -> set[str]:
-    """Layers that an act in the journal names, and those shown on a day that a report speaks of."""
-    named = {act.subject for act in ledger.journal()}
+    """Layers that an act or a warning rests on, and those shown on a day that a report speaks of."""
+    named = {act.subject for act in ledger.journal()} | ledger.levels.cited()
     days = ledger.proposals.days()
     return {layer.id for layer in layers if layer.id in named or (layer.shown and layer.day in days)}
 

@@ -11,8 +11,10 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from exporters.layer import LayerStatus
+from service.cap_threads import keep_cap
 from service.checks.judge import ensure_judged
 from service.display import list_layers, mark_withdrawn, show_latest
 from service.errors import (
@@ -98,6 +100,9 @@ def run_days(
                 _shade(settings)
         except (ColluviumError, OSError, KeyboardInterrupt) as error:
             results.append(_ended(ledger, None, None, error, {}, kind))
+        # After a run that failed, too: a warning that stands must not lapse because the map is late.
+        if as_of is None and all(result.outcome != Outcome.LOCKED for result in results):
+            keep_cap(settings, ledger)
     return results
 
 
@@ -112,7 +117,14 @@ def attempt(
     """Refresh one day, and write to the ledger how it ended. Raises only on errors of our own making."""
     kind = "refresh" if shop.as_of is None else "replay"
     run = shop.ledger.start_run(kind, day, lead)
-    stages = Stages(on_stage)
+    with bound_contextvars(region=shop.region.id, run=run, kind=kind, day=str(day or "newest"), lead=lead):
+        log.info("run begins")
+        return _attempt(shop, run, day, lead, by_hand=by_hand, stages=Stages(on_stage))
+
+
+def _attempt(
+    shop: Workshop, run: int, day: date | None, lead: int, *, by_hand: bool, stages: Stages
+) -> Refreshed:
     try:
         result = refresh(shop, day, stages, lead=lead, by_hand=by_hand)
     except BaseException as error:
@@ -127,6 +139,14 @@ def attempt(
         layer_id=result.layer.id if result.layer and not result.replay else None,
         cells=result.layer.cells if result.layer else None,
         seconds=result.seconds,
+    )
+    log.info(
+        "run ended",
+        outcome=result.outcome.value,
+        day=str(result.day),
+        layer=result.layer.id if result.layer else None,
+        status=result.layer.status.value if result.layer else None,
+        seconds=round(sum(result.seconds.values()), 3),
     )
     return result
 

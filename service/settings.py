@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -38,6 +38,7 @@ from service.settings_json import JsonFeed
 from service.settings_outlets import FolderExporter, PostgisExporter, WebSettings
 from service.settings_quality import QualitySettings
 from service.settings_raster import RasterFeed
+from service.settings_warnings import CapSettings, WarningSettings
 
 __all__ = ["CsvFeed", "JsonFeed", "RasterFeed", "Settings", "load_settings", "parse_settings"]
 
@@ -205,6 +206,8 @@ class InferenceSettings(Section):
     """Resources of one refresh."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # 0: one for each core
+    # gpu: refuse to start without one; auto: use one where there is one, and say what is used.
+    device: Literal["auto", "cpu", "gpu"] = "auto"
     min_patch_observed: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
@@ -214,6 +217,8 @@ class ScheduleSettings(Section):
     ingest: str = "15 * * * *"
     refresh: str = "30 5-8 * * *"
     catch_up_days: Annotated[int, Field(ge=0, le=366)] = 30
+    # In the region's time zone; by then the day's map must be there, if its readings can be (service.due).
+    ready_by: time = time(9)
 
 
 class HttpSettings(Section):
@@ -252,6 +257,8 @@ class Settings(BaseSettings):
     bundle: BundleSettings
     classes: ClassScheme | None = None  # default: the bundle's
     hotspots: HotspotSettings = HotspotSettings()
+    warnings: WarningSettings = WarningSettings()
+    cap: CapSettings | None = None
     inference: InferenceSettings = InferenceSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     http: HttpSettings = HttpSettings()
@@ -319,6 +326,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "forecast.leads needs one feed of rain with forecast = true, or forecast.feed to name one of "
                 f"several; those are: {', '.join(sorted(ahead)) or 'none'}"
+            )
+        if self.region.synthetic and self.cap is not None and self.cap.status == "Actual":
+            raise ValueError(
+                'cap.status = "Actual" is not for a synthetic region: nobody is to be alarmed by it'
             )
         if self.factors.reservoir and self.reservoirs is None:
             raise ValueError("factors.reservoir = true needs a [reservoirs] section")

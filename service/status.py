@@ -6,13 +6,18 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from exporters.layer import Layer, LayerStatus
+from exporters.layer import LEVEL_LABELS, Layer, LayerStatus
+from service.display import forecasts_shown
+from service.drills import Drill
+from service.due import due_at
+from service.errors import ColluviumError
 from service.feed_log import SILENT_AFTER_DAYS, FeedStatistics, Problem
 from service.feeds.http_breaker import find_breaker
 from service.figures import open_suspects
 from service.ledger import Ledger
 from service.ledger_rows import OutboxCount, Run
 from service.readings import Archive
+from service.runtime import chosen_device
 from service.settings import Settings
 from service.settings_feeds import FeedSettings
 from service.workshop import archive_path, ledger_path
@@ -96,6 +101,16 @@ class StatusReport:
     feeds: tuple[FeedState, ...]
     outbox: tuple[OutboxCount, ...]
     forecast_runs: tuple[Run, ...] = ()  # the last one of each lead that the settings ask for
+    due: datetime | None = None  # when the map on display becomes old, in the region's time
+    now: datetime | None = None
+    forecasts: tuple[Layer, ...] = ()  # current ones
+    drills: tuple[Drill, ...] = ()  # that run now
+    device: str = ""  # what a refresh from here would compute on, in words
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the next map should be there by now."""
+        return self.due is not None and self.now is not None and self.now >= self.due
 
     @property
     def behind_days(self) -> int | None:
@@ -127,6 +142,26 @@ class StatusReport:
             "coverage": round(self.latest.coverage, 4) if self.latest else None,
             "synthetic": self.latest.synthetic if self.latest else None,
             "notes": list(self.latest.notes) if self.latest else [],
+            "due": _moment(self.due),
+            "overdue": self.overdue,
+            "warnings": [
+                {"layer": layer.id, "lead": layer.lead, **warning.model_dump(mode="json")}
+                for layer in self._layers
+                for warning in layer.warnings
+            ],
+            "may_warn": self.latest.model.may_warn if self.latest else None,
+            "drills": [
+                {
+                    "zone": drill.zone,
+                    "level": drill.level,
+                    "label": LEVEL_LABELS[drill.level],
+                    "ends_at": _moment(drill.ends_at),
+                    "by": drill.by,
+                    "reason": drill.reason,
+                }
+                for drill in self.drills
+            ],
+            "device": self.device,
             "hold": self.hold,
             "last_run": _run_json(self.last_run) if self.last_run else None,
             "forecast_runs": [{"lead": run.lead, **_run_json(run)} for run in self.forecast_runs],
@@ -154,9 +189,19 @@ class StatusReport:
                 f"  map of {self.latest.day}{behind}: {trust}, "
                 f"coverage {self.latest.coverage:.0%}, data until {self.latest.data_until}"
             )
+            if self.overdue and self.due is not None:
+                lines.append(f"  OVERDUE: the next map was due by {self.due:%Y-%m-%d %H:%M %Z}")
+            elif self.due is not None:
+                lines.append(f"  next map due by {self.due:%Y-%m-%d %H:%M %Z}")
             if self.latest.synthetic:
                 lines.append("  SYNTHETIC inputs: this map says nothing about any real place")
+            lines += self._level_lines()
             lines += [f"  note: {note}" for note in self.latest.notes]
+        for drill in self.drills:
+            lines.append(
+                f"  EXERCISE: zone {drill.zone} plays {LEVEL_LABELS[drill.level]} until "
+                f"{drill.ends_at:%Y-%m-%d %H:%M} UTC (by {drill.by}: {drill.reason})"
+            )
         if self.hold is not None:
             lines.append(f"  {self.hold}")
         if self.last_run is not None:
@@ -168,7 +213,38 @@ class StatusReport:
         for row in self.outbox:
             error = f" ({row.last_error})" if row.last_error else ""
             lines.append(f"  exporter {row.exporter}: {row.pending} pending, {row.parked} parked{error}")
+        if self.device:
+            lines.append(f"  computes on {self.device}")
         return "\n".join(lines)
+
+    @property
+    def _layers(self) -> tuple[Layer, ...]:
+        return (self.latest, *self.forecasts) if self.latest else self.forecasts
+
+    def _level_lines(self) -> list[str]:
+        """Return what zones are at: each one above green by name, and how many are not known."""
+        lines = []
+        for layer in self._layers:
+            when = f"levels of {layer.day}" + (f", lead {layer.lead}" if layer.lead else "")
+            if not layer.warnings:
+                why = "not decided for this map" if layer.model.may_warn else "none: this model may not warn"
+                lines.append(f"  {when}: {why}")
+                continue
+            raised = [one for one in layer.warnings if one.level]
+            unknown = sum(one.level is None for one in layer.warnings)
+            words = [f"{len(raised)} of {len(layer.warnings)} zones above {LEVEL_LABELS[0]}"]
+            if unknown:
+                words.append(f"{unknown} NOT KNOWN")
+            old = " (of an old map)" if self.behind_days and not layer.lead else ""
+            lines.append(f"  {when}{old}: {', '.join(words)}")
+            raised.sort(key=lambda one: -(one.level or 0))
+            for one in raised[:_NAMED_AT_MOST]:
+                doubt = ", unconfirmed" if one.unconfirmed else ""
+                label = LEVEL_LABELS[one.level or 0].upper()
+                lines.append(f"    {label} {one.name} ({one.zone}){doubt}: {one.rule}")
+            if len(raised) > _NAMED_AT_MOST:
+                lines.append(f"    and {len(raised) - _NAMED_AT_MOST} more")
+        return lines
 
 
 def read_status(settings: Settings, now: datetime) -> StatusReport:
@@ -185,12 +261,13 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
             for feed in settings.feeds
         ]
         hold = ledger.hold()
+        latest = ledger.latest()
         runs = ledger.runs(1, "refresh", lead=0)
         return StatusReport(
             region=settings.region.id,
             name=settings.region.name,
             today=today,
-            latest=ledger.latest(),
+            latest=latest,
             hold=f"held by {hold.by} since {hold.at:%Y-%m-%d %H:%M} UTC: {hold.reason}" if hold else None,
             last_run=runs[0] if runs else None,
             feeds=tuple(feeds),
@@ -200,7 +277,21 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
                 for lead in range(1, settings.forecast.leads + 1)
                 for run in ledger.runs(1, "refresh", lead=lead)
             ),
+            due=due_at(settings, latest) if latest else None,
+            now=now,
+            forecasts=tuple(forecasts_shown(ledger)),
+            drills=tuple(ledger.drills.running(now)),
+            device=_device_words(settings),
         )
+
+
+def _device_words(settings: Settings) -> str:
+    try:
+        device = chosen_device(settings.inference.device)
+    except ColluviumError as error:
+        return f"nothing: {error}"
+    fallen = f" instead of a graphics card: {device.reason}" if device.fell_back else ""
+    return f"{device.name} ({device.provider}){fallen}"
 
 
 def _feed_state(

@@ -24,6 +24,7 @@ from service.progress import ProgressCallback
 from service.readings import Archive
 from service.region import Region, open_region
 from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
+from service.runtime import chosen_device
 from service.settings import Settings
 from service.state import SpatialState
 
@@ -168,17 +169,20 @@ def open_bundle(
 ) -> tuple[Bundle, str | None]:
     """Load the bundle of the settings, or (`fall_back`) the one in use where that is refused, and say why.
 
-    Raises BundleError where neither can be used.
+    Raises BundleError where neither can be used, DeviceError where `inference.device` cannot be had.
     """
+    device = chosen_device(settings.inference.device)
+    say = log.warning if device.fell_back else log.info
+    say("inference", device=device.name, provider=device.provider, reason=device.reason)
     try:
-        bundle = Bundle.load(settings.bundle.path, workers=workers)
+        bundle = Bundle.load(settings.bundle.path, workers=workers, device=device)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         return bundle, None
     except BundleError as error:
         in_use = ledger.input_at("bundle", ledger.clock()) if fall_back else None
         if in_use is None or not in_use[1].exists():
             raise
-        bundle = Bundle.load(in_use[1], workers=workers)
+        bundle = Bundle.load(in_use[1], workers=workers, device=device)
         log.error("bundle refused, the one in use stays", reason=str(error), in_use=bundle.manifest.name)
         return bundle, (
             f"the bundle at {settings.bundle.path} was refused ({error}); "

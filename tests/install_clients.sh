@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The real parts that tests talk to: PostGIS, Chromium, GDAL's tools, QGIS. What is there already is left alone.
+# The real parts that tests talk to: PostGIS, Chromium, GDAL's tools, QGIS, Prometheus, Alertmanager, a Docker engine.
+# What is there already is left alone.
 set -euo pipefail
 
 # what shows that it is there, and its package
@@ -9,6 +10,14 @@ missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 command -v gdalinfo >/dev/null || missing+=(gdal-bin)
 /usr/bin/python3 -c "import qgis.core" 2>/dev/null || missing+=(python3-qgis)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
+# The engine itself: a client alone runs nothing. debootstrap makes the base image that no registry has to give.
+docker info >/dev/null 2>&1 || [ -x /usr/sbin/dockerd ] || command -v dockerd >/dev/null ||
+  missing+=(docker.io cgroupfs-mount)
+command -v docker >/dev/null || missing+=(docker.io)
+docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
+[ -x /usr/sbin/debootstrap ] || missing+=(debootstrap)
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

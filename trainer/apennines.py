@@ -24,12 +24,12 @@ import shapely
 import structlog
 
 from service.bundle import Bundle, verify
-from service.cli import configure_logging
 from service.errors import BundleError, InputError, SettingsError
 from service.factor_stack import FactorStack
 from service.files import remove_leftovers, write_json
 from service.ingest import ingest
 from service.lock import exclusive
+from service.logs import configure_logging
 from service.progress import progress_bar
 from service.readings import Archive
 from service.region import Region, make_grid, open_region

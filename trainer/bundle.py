@@ -25,6 +25,7 @@ from service.manifest import (
     WHOLE,
     FactorSpec,
     Manifest,
+    OutputReference,
     RainTest,
     Training,
     VariableSpec,
@@ -67,6 +68,7 @@ class Particulars(TypedDict):
     calibration: NotRequired[Calibration | None]  # goes into the graphs
     member_calibrations: NotRequired[Sequence[Calibration | None]]  # none: the main model's for all
     odds: NotRequired[Odds | None]
+    reference: NotRequired[OutputReference | None]
 
 
 def export_bundle(
@@ -260,6 +262,7 @@ def _write(
                 calibration=calibration.words if calibration and calibration.method != "none" else None,
                 members=len(graphs) - 1,
                 odds=said.get("odds"),
+                reference=said.get("reference"),
                 classes=said["classes"],
                 training=training,
                 rain_test=rain_test,

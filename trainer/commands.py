@@ -18,6 +18,7 @@ from service.lock import exclusive
 from service.progress import progress_bar
 from service.region import open_region
 from service.settings import load_settings
+from service.stamps import utc_now
 from service.workshop import lock_path
 
 
@@ -271,11 +272,28 @@ def _print_comparison(summary: dict[str, Any]) -> None:
 )
 @click.option("--days", type=click.IntRange(8, 365), default=60, show_default=True, help="Days to refresh.")
 @click.option("--serve/--no-serve", default=True, show_default=True, help="Serve the pages afterwards.")
-def demo(folder: Path, days: int, serve: bool) -> None:
+@click.option(
+    "--live", is_flag=True, help="For a daemon that runs today: a calm week, no pictures, no serving."
+)
+@click.option("--storm", is_flag=True, help="With --live: the storm arrives; only the feeds' files change.")
+def demo(folder: Path, days: int, serve: bool, live: bool, storm: bool) -> None:
     """From nothing to a map: a SYNTHETIC region, its factors, readings, layers and pictures.
 
     Ends with a summary as one JSON object on the last line, then serves the map on localhost until Ctrl-C.
+
+    \b
+    With --live the same region is made for a daemon whose days are the real ones:
+      colluvium demo --live --dir DIR            a calm week until yesterday
+      colluvium run -c DIR/region.toml           the daemon
+      colluvium demo --live --storm --dir DIR    last night's readings come in: a storm
     """
+    if storm and not live:
+        raise UsageError("--storm is of the live demo: give --live as well")
+    if live:
+        with _extra("factors"):
+            from trainer.demo_live import prepare_live
+        print_json(prepare_live(folder, storm=storm, now=utc_now(), say=click.echo))
+        return
     with _extra("factors"):
         from trainer.demo import run_demo
         from trainer.demo_forecast import demo_clock

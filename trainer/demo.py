@@ -53,7 +53,7 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
     """
     started = time.monotonic()
     seconds: dict[str, float] = {}
-    template, bundle = _shipped()
+    template, bundle = shipped()
     if folder.exists() and any(folder.iterdir()) and not (folder / "source" / _MARK).exists():
         raise UsageError(f"{folder} holds something that is not a demo; give another folder with --dir")
     first = LAST_DAY - timedelta(days=days - 1)
@@ -63,7 +63,7 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         region_files = make_region()
         write_region(region_files, folder / "source", since=first - _HISTORY)
         config = folder / "region.toml"
-        config.write_text(_settings_text(template, bundle), "utf-8")
+        config.write_text(settings_text(template, bundle), "utf-8")
     settings = load_settings(config)
     for exporter in settings.exporters:
         if isinstance(exporter, FolderExporter):
@@ -85,8 +85,8 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
 
     say(f"refreshing {days} days, {first} to {LAST_DAY}")
     with _timed(seconds, "refreshes"):
-        backfill = _backfill(config, first, LAST_DAY)
-    layers = [result for result in backfill["results"] if result["class_area_ratio"]]
+        filled = backfill(config, first, LAST_DAY)
+    layers = [result for result in filled["results"] if result["class_area_ratio"]]
     if not layers:
         raise InputError("the demo's backfill made no layer; try: colluvium check -c " + str(config))
 
@@ -103,7 +103,7 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         "note": LABEL,
         "folder": str(folder.resolve()),
         "config": str(config.resolve()),
-        "outcomes": backfill["outcomes"],
+        "outcomes": filled["outcomes"],
         "days": len(layers),
         "first_day": layers[0]["day"],
         "last_day": layers[-1]["day"],
@@ -115,13 +115,13 @@ def run_demo(folder: Path, days: int = 60, say: Say = lambda _: None) -> dict[st
         "factors_digest": report.digest,
         "model": layers[-1]["model"],
         "pictures": [str(path.resolve()) for path in pictures],
-        "peak_rss_bytes": backfill["peak_rss_bytes"],
+        "peak_rss_bytes": filled["peak_rss_bytes"],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "seconds_total": round(time.monotonic() - started, 2),
     }
 
 
-def _shipped() -> tuple[str, Path]:
+def shipped() -> tuple[str, Path]:
     """Return the text of config/demo.toml and the folder of the demo's bundle."""
     config, bundle = CONFIG / "demo.toml", CONFIG / "demo" / "bundle"
     if not config.exists():
@@ -134,7 +134,7 @@ def _shipped() -> tuple[str, Path]:
     return config.read_text("utf-8"), bundle
 
 
-def _settings_text(template: str, bundle: Path) -> str:
+def settings_text(template: str, bundle: Path) -> str:
     """Return the settings of the demo's folder: those of config/demo.toml with their paths moved."""
     text = template.split("\n# How the demo bundle was trained", 1)[0]
     for before, after in (
@@ -148,7 +148,7 @@ def _settings_text(template: str, bundle: Path) -> str:
     return text + "\n"
 
 
-def _backfill(config: Path, since: date, until: date) -> dict[str, Any]:
+def backfill(config: Path, since: date, until: date) -> dict[str, Any]:
     """Refresh the days in one child process and return what it reports."""
     command = [
         sys.executable, "-m", "service", "backfill", "-c", str(config.resolve()),

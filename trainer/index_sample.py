@@ -19,14 +19,13 @@ from rasterio.windows import Window
 from exporters.layer import store
 from service.errors import InputError
 from service.factor_stack import FactorStack
-from service.manifest import VariableSpec
 from service.patches import box_sums
 from service.points import point_windows
 from service.readings import Archive
 from service.region import Region, strips
 from trainer.dataset import FloatArray, Variable
 from trainer.patches import read_patches
-from trainer.region_dataset import Opened, WindowRule
+from trainer.region_dataset import Opened, WindowRule, variable_specs
 
 TWO_YEARS = 730  # days
 _ROWS = 128  # of one strip
@@ -80,17 +79,13 @@ def sample_index(
     Days are those for which the archive can hold a whole window. Raises InputError where these are fewer than
     `least_days`, no cell has a complete patch, or fewer than 20 samples have a complete window.
     """
-    first, last = _days(opened.archive, rule, first, last, least_days)
+    first, last = days_with_windows(opened.archive, rule, first, last, least_days, "class breaks")
     random = np.random.default_rng(seed)
     xy = draw_cells(opened.region, opened.stack, factors, rule.patch, cells, random)
     offsets = random.integers(0, (last - first).days + 1, len(xy))
     days = [first + timedelta(days=int(offset)) for offset in offsets]
-    specs = [
-        VariableSpec(name=v.name, unit=v.unit, log=v.log, minimum=0, maximum=1, unlinked=v.unlinked)
-        for v in rule.variables
-    ]
     windows = point_windows(
-        opened.settings, opened.region, opened.archive, specs, xy, days,
+        opened.settings, opened.region, opened.archive, variable_specs(rule.variables), xy, days,
         window_days=rule.window_days, lag_days=rule.lag_days, reservoirs=opened.reservoirs,
     ).windows  # fmt: skip
     known = np.flatnonzero(np.isfinite(windows).all(axis=(1, 2)))
@@ -148,8 +143,13 @@ def draw_cells(
     return np.stack([x, grid.top - (places[:, 0] + 0.5) * grid.cell_size_m], axis=1)
 
 
-def _days(archive: Archive, rule: WindowRule, first: date, last: date, least_days: int) -> tuple[date, date]:
-    """Return the days from `first` to `last` whose windows the archive spans."""
+def days_with_windows(
+    archive: Archive, rule: WindowRule, first: date, last: date, least_days: int, purpose: str
+) -> tuple[date, date]:
+    """Return the first and last of the days from `first` to `last` whose windows the archive spans.
+
+    Raises InputError where they are fewer than `least_days`; `purpose` says what needs them.
+    """
     spans = [(archive.first_day(name), archive.newest_day(name)) for name in _archived(rule.variables)]
     begin, end = first, last
     for oldest, newest in spans:
@@ -160,7 +160,7 @@ def _days(archive: Archive, rule: WindowRule, first: date, last: date, least_day
     days = (end - begin).days + 1
     if days < least_days:
         raise InputError(
-            f"class breaks need {least_days} days to sample from, but between {first} and {last} the archive "
+            f"{purpose} need {least_days} days to sample from, but between {first} and {last} the archive "
             f"holds whole windows for {max(0, days)}: either bring in older readings or state fewer days"
         )
     return begin, end

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from service.manifest import FactorSpec, Manifest, RainTest, VariableSpec
+from exporters.layer import SCALE
+from service.drift import SHIFT
+from service.manifest import FactorSpec, Manifest, OutputReference, RainTest, VariableSpec
 
 # Below this many dated landslides behind a model, its metrics say little, and the card says so.
 FEW_EVENTS = 100
-
+_REFERENCE = "## What its maps looked like"
 
 # What a model is, by its title. One that is not here is called by its title alone.
 _WHAT = {
@@ -64,6 +66,8 @@ def model_card(manifest: Manifest, notes: Sequence[str] = ()) -> str:
         f"May warn: **{'yes' if manifest.may_warn else 'no'}**. {manifest.may_warn_reason}.",
     ]
     parts.append(_rain(manifest.rain_test) if manifest.rain_test else "The rain test was not run.")
+    if manifest.reference is not None:
+        parts.append(reference_section(manifest.reference))
     parts += [
         "## Inputs",
         "Values outside these ranges of the training part are marked in the layer, never clipped.",
@@ -79,6 +83,41 @@ def model_card(manifest: Manifest, notes: Sequence[str] = ()) -> str:
     if training.digests:
         parts += ["## Digests of the data", _table(list(training.digests.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def reference_section(reference: OutputReference) -> str:
+    """Return the section on what the model's maps looked like in its training years."""
+    bounds = [0.0, *(edge * SCALE for edge in reference.edges)]
+    upper = [*(f"to below {bound:g}" for bound in bounds[1:]), "to 1"]
+    spread = [
+        (f"{low:g} {high}", f"{share:.1%}")
+        for low, high, share in zip(bounds, upper, reference.shares, strict=True)
+    ]
+    parts = [
+        _REFERENCE,
+        f"{reference.cells} cells of the region, drawn evenly, on {reference.days} days between "
+        f"{reference.first_day} and {reference.last_day} (seed {reference.seed}), all days together:",
+        _table(spread, ("susceptibility", "cells and days")),
+        f"The service holds each map against {len(reference.kinds)} kinds of day picked from those, and says "
+        "how unlike the nearest it is (population stability index, PSI): no sampled day is farther than "
+        f"{reference.radius:.2f}. Above {SHIFT:g} it speaks of drift.",
+    ]
+    if reference.held_out_beyond is not None:
+        parts.append(
+            f"Of {reference.held_out_days} further days of the same years, {reference.held_out_beyond:.1%} "
+            f"lay beyond {SHIFT:g}: on about so many days a false alarm is to be expected."
+        )
+    return "\n\n".join(parts)
+
+
+def with_reference(card: str, section: str) -> str:
+    """Return a model card with the section put in, or in place of the one that is there."""
+    before, _, rest = card.partition(_REFERENCE)
+    if rest:
+        rest = rest[rest.index("\n## ") + 1 :]
+        return f"{before}{section}\n\n{rest}"
+    before, head, rest = card.partition("## Inputs\n")
+    return f"{before}{section}\n\n{head}{rest}" if head else f"{card}\n{section}\n"
 
 
 def _what(manifest: Manifest) -> str:

@@ -82,10 +82,7 @@ def gather(
         shape = (len(samples), len(bands), rule.patch, rule.patch)
         patches = np.lib.format.open_memmap(Path(scratch) / "patches.npy", "w+", np.float32, shape)
         read_patches(stack, factors, xy, rule.patch, patches)
-        specs = [
-            VariableSpec(name=v.name, unit=v.unit, log=v.log, minimum=0, maximum=1, unlinked=v.unlinked)
-            for v in rule.variables
-        ]
+        specs = variable_specs(rule.variables)
         windows = point_windows(
             opened.settings, region, opened.archive, specs, xy, [sample.day for sample in samples],
             window_days=rule.window_days, lag_days=rule.lag_days, reservoirs=opened.reservoirs,
@@ -115,6 +112,14 @@ def gather(
         )
         data = save_dataset(everything, folder, rows)
     return Gathered(data, int((~known).sum()), int((known & ~timed).sum()))
+
+
+def variable_specs(variables: Sequence[Variable]) -> list[VariableSpec]:
+    """Return what windows of the variables are read by, before their ranges are known."""
+    return [
+        VariableSpec(name=v.name, unit=v.unit, log=v.log, minimum=0, maximum=1, unlinked=v.unlinked)
+        for v in variables
+    ]
 
 
 def _zones(region: Region, xy: npt.NDArray[np.float64]) -> tuple[str, ...]:

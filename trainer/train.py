@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from exporters.layer import ClassScheme, Odds, store
 from service.errors import InputError
 from service.files import digest_of
-from service.manifest import Manifest, RainTest, Training
+from service.manifest import Manifest, OutputReference, RainTest, Training
 from service.settings import Settings
 from trainer.breaks import breaks_of
 from trainer.bundle import export_fitted
@@ -41,6 +41,7 @@ from trainer.models import recipe_class, recipe_of
 from trainer.models.base import Fitted, Job, Recipe, WholeGraph, predict_rows
 from trainer.prepare import open_inputs
 from trainer.rain_test import rain_test_of
+from trainer.reference import output_reference
 from trainer.region_dataset import Opened, gather
 from trainer.region_samples import before_window, days_between
 from trainer.samples import Kind, Sample
@@ -105,6 +106,7 @@ def train(settings: Settings, out: Path, progress: Progress | None = None) -> Ma
         ]
         served = _Served(fitted, calibrations[0])
         classes, break_words = _breaks(opened, wanted, data, served)
+        reference, reference_words = _reference(opened, wanted, data, served)
     tested = _rain_test(served, data)
     training = _training(settings, wanted, recipe, data, served)
     fresh = out.with_name(f".{uuid4().hex[:12]}.part")
@@ -121,10 +123,17 @@ def train(settings: Settings, out: Path, progress: Progress | None = None) -> Ma
         rain_test=tested,
         lag_days=wanted.sampling.lag_days,
         forcing_cell=settings.grid.forcing_cell,
-        notes=[*_notes(training, fitted, recipe, data), *break_words, *_rate_words(wanted), *wanted.notes],
+        notes=[
+            *_notes(training, fitted, recipe, data),
+            *break_words,
+            *_rate_words(wanted),
+            *reference_words,
+            *wanted.notes,
+        ],
         report={"training.json": _report(fitted, data)},
         calibration=calibrations[0],
         member_calibrations=calibrations[1:],
+        reference=reference,
         odds=odds_of(
             wanted.event_rate, recipe, calibrations[0], data.all.label[train_rows], data.all.label[held]
         ),
@@ -231,6 +240,28 @@ def _breaks(
     calm = held[data.all.label[held] == 0]
     found = breaks_of(wanted.breaks.by, sampled.codes, store(predict_rows(served, data.all, calm)))
     return found.classes, (f"Class breaks: {found.words}; from {sampled.words}. They are fixed.",)
+
+
+def _reference(
+    opened: Opened, wanted: TrainingSettings, data: _Data, served: Fitted
+) -> tuple[OutputReference | None, tuple[str, ...]]:
+    """Return the reference of the output; where none can be made, none and why: a fit is not lost for it."""
+    if wanted.reference.days == 0:
+        return None, ()
+    try:
+        made = output_reference(
+            opened,
+            served.predict,
+            [factor.name for factor in data.all.factors],
+            window_rule(wanted),
+            wanted.first_day,
+            wanted.last_day,
+            wanted.reference,
+        )
+    except InputError as error:
+        _log.warning("no reference of the output, so the service cannot measure its drift", reason=str(error))
+        return None, (f"Drift of the output cannot be measured, there is no reference of it: {error}.",)
+    return made, ()
 
 
 def _rain_test(served: Fitted, data: _Data) -> RainTest:

@@ -45,6 +45,14 @@ class RuleOfBreaks(_Section):
     last_day: date | None = None
 
 
+class ReferenceSettings(_Section):
+    """How much goes into the bundle's reference of its output, from which the service measures drift."""
+
+    cells: Annotated[int, Field(ge=50)] = 1_000
+    days: Annotated[int, Field(ge=0)] = 240  # 0: no reference, and no drift is measured
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class EventRate(_Section):
     """A stated rate of landslides: layers then carry a probability (float32) beside the index."""
 
@@ -73,6 +81,7 @@ class TrainingSettings(_Section):
     calibration: Literal["none", "platt", "isotonic"] = "none"
     breaks: tuple[float, float, float] | RuleOfBreaks = (0.2, 0.5, 0.8)
     event_rate: EventRate | None = None
+    reference: ReferenceSettings = ReferenceSettings()
     notes: tuple[str, ...] = ()  # paragraphs for the model card: what a reader must know of the making
     seed: Annotated[int, Field(ge=0)] = 0
     mixed_precision: bool = False  # of networks on CUDA

@@ -75,7 +75,7 @@ class PostgisExporter:
         self._publish(layer, GridOfRegion.of_layer(layer))
 
     def withdraw(self, layer: Layer) -> None:
-        """Mark a delivered layer as withdrawn and take its cells, areas and hotspots away.
+        """Mark a delivered layer as withdrawn and take its cells, areas, hotspots and levels away.
 
         Where it was the newest map, the newest layer that still stands takes its place; where that is no
         longer in the history, the map is empty. Raises as `deliver` does.
@@ -160,6 +160,7 @@ class PostgisExporter:
             _show_newest_standing(connection, grid)
             return
         rows.add_areas_and_hotspots(connection, layer, grid.srid)
+        rows.add_warnings(connection, layer)
         newest = _newest_standing(connection)
         if newest is not None and newest.id == layer.id:
             publish.show_as_latest(connection, layer, grid)

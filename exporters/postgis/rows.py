@@ -1,4 +1,4 @@
-"""The rows that belong to a layer, and those of gauges and reservoirs.
+"""The rows that belong to a layer (areas, hotspots, warning levels), and those of gauges and reservoirs.
 
 Every function works in the caller's transaction, with the region's schema first in search_path.
 """
@@ -6,6 +6,7 @@ Every function works in the caller's transaction, with the region's schema first
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -80,10 +81,28 @@ def add_areas_and_hotspots(connection: _Connection, layer: Layer, srid: int) -> 
     )
 
 
+def add_warnings(connection: _Connection, layer: Layer) -> None:
+    """Add the levels that were decided with a layer; an unknown one is null, never green."""
+    _copy(
+        connection,
+        "COPY warning (layer_id, day, lead, zone, name, level, previous, rule, numbers, reference_share,"
+        " calm_days, unconfirmed, decided_at) FROM STDIN",
+        (
+            (
+                layer.id, layer.day, layer.lead, one.zone, one.name, one.level, one.previous, one.rule,
+                json.dumps(one.numbers, allow_nan=False), one.reference_share, one.calm_days,
+                one.unconfirmed, one.decided_at,
+            )
+            for one in layer.warnings
+        ),
+    )  # fmt: skip
+
+
 def forget_rows(connection: _Connection, layer_ids: list[str]) -> None:
-    """Remove areas and hotspots of layers that no longer stand."""
+    """Remove areas, hotspots and warning levels of layers that no longer stand."""
     connection.execute("DELETE FROM zone_class_area WHERE layer_id = ANY(%s)", [layer_ids])
     connection.execute("DELETE FROM hotspot WHERE layer_id = ANY(%s)", [layer_ids])
+    connection.execute("DELETE FROM warning WHERE layer_id = ANY(%s)", [layer_ids])
 
 
 def bring_gauges_in_line(connection: _Connection, bulletin: Bulletin) -> None:

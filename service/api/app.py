@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from exporters.cog import INDEX_NOTE
 from service.api import (
+    cap,
     forecasts,
     health,
     layers,
@@ -20,6 +21,7 @@ from service.api import (
     series,
     statistics,
     tiles,
+    warnings,
     web,
     wmts,
     zones,
@@ -57,7 +59,21 @@ def create_app(
 
     app.include_router(keep_head_to_itself(health.routes(site, registry or CollectorRegistry())))
     # Tiles and TileJSON stand before the files of layers, whose names are a parameter.
-    for module in (tiles, layers, forecasts, preview, wmts, zones, series, point, statistics, qgis, web):
+    for module in (
+        tiles,
+        layers,
+        forecasts,
+        warnings,
+        cap,
+        preview,
+        wmts,
+        zones,
+        series,
+        point,
+        statistics,
+        qgis,
+        web,
+    ):
         app.include_router(keep_head_to_itself(module.routes(site)))
     describe(app)
     return app

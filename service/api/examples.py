@@ -10,13 +10,28 @@ _AREAS = {
     "high": {"area_m2": 6726600.0, "ratio": 0.20145, "change_m2": {"1": 358200.0, "7": 6726600.0}},
     "very_high": {"area_m2": 7371900.0, "ratio": 0.220776, "change_m2": {"1": -845100.0, "7": 7371900.0}},
 }
+_LEVEL = {
+    "zone": "W1",
+    "name": "West",
+    "level": 2,
+    "label": "orange",
+    "previous": 1,
+    "rule": "orange: share at least 10 % and growth at least 7 points over 1 or 7 days",
+    "numbers": {"share": 0.422226, "growth_1d": 0.0031, "growth_7d": 0.0912, "unknown": 0.1096},
+    "reference_share": 0.331,
+    "calm_days": 0,
+    "unconfirmed": False,
+    "decided_at": "2026-03-31T06:02:11Z",
+}
 _ZONE = {
     "id": "W1",
     "name": "West",
     "areas": _AREAS,
     "unknown_m2": 4110300.0,
     "high_ratio": 0.422226,
-    "warning_level": None,
+    "warning_level": 2,
+    "warning": _LEVEL,
+    "label_at": [11.26, 44.13],
     "day": "2026-03-31",
     "lead": 0,
     "layer": "toy-2026-03-31-l0-r1",
@@ -31,6 +46,7 @@ ZONES: dict[str, Any] = {
     "status": "complete",
     "unconfirmed": False,
     "simplified_to_m": 30.0,
+    "levels_missing": None,
     "features": [{"type": "Feature", "id": "W1", "geometry": _OUTLINE, "properties": _ZONE}],
 }
 ZONE: dict[str, Any] = {
@@ -40,7 +56,8 @@ ZONE: dict[str, Any] = {
     "simplified_to_m": 30.0,
     "properties": _ZONE
     | {
-        "history": [{"day": "2026-03-31", "high_ratio": 0.422226, "status": "complete"}],
+        "levels_missing": None,
+        "history": [{"day": "2026-03-31", "high_ratio": 0.422226, "status": "complete", "warning_level": 2}],
         "why": {
             "rain_window_mm": 131.05,
             "rain_3d_mm": 0.0,
@@ -58,6 +75,7 @@ ZONE: dict[str, Any] = {
                 "status": "provisional",
                 "unconfirmed": False,
                 "high_ratio": 0.451038,
+                "warning_level": 2,
             }
         ],
         "track_record": None,
@@ -68,6 +86,48 @@ ZONE: dict[str, Any] = {
             "layer": "https://map.example.org/layers/toy-2026-03-31-l0-r1",
         },
     },
+}
+WARNINGS: dict[str, Any] = {
+    "today": "2026-03-31",
+    "behind_days": 0,
+    "exercises": [
+        {
+            "zone": "E1",
+            "name": "East",
+            "level": 3,
+            "label": "red",
+            "started_at": "2026-03-31T09:00:00Z",
+            "ends_at": "2026-03-31T09:30:00Z",
+            "reason": "monthly drill",
+        }
+    ],
+    "layers": [
+        {
+            "layer": "toy-2026-03-31-l0-r1",
+            "day": "2026-03-31",
+            "lead": 0,
+            "issued_at": "2026-03-31T06:02:11Z",
+            "status": "complete",
+            "unconfirmed": False,
+            "synthetic": False,
+            "may_warn": True,
+            "levels": [_LEVEL],
+            "levels_missing": None,
+        }
+    ],
+    "layers_missing": None,
+}
+WARNINGS_HISTORY: dict[str, Any] = {
+    "since": "2026-03-31",
+    "until": "2026-03-31",
+    "lead": 0,
+    "levels": [
+        {
+            "day": "2026-03-31",
+            "layer": "toy-2026-03-31-l0-r1",
+            **{name: _LEVEL[name] for name in ("zone", "name", "level", "unconfirmed", "rule")},
+        }
+    ],
 }
 HOTSPOTS: dict[str, Any] = {
     "type": "FeatureCollection",

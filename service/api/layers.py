@@ -143,7 +143,7 @@ def routes(site: Site) -> APIRouter:
     def collection() -> Response:
         """Links to the item of every layer that is shown."""
         with site.ledger() as ledger:
-            every = [layer for layer in ledger.layers(with_zones=False) if site.has_files(layer)]
+            every = [layer for layer in ledger.layers(with_areas=False) if site.has_files(layer)]
         folder = site.settings.data_dir / "layers"
         entries = [replace(Entry.of_layer(layer, folder), path=f"layers/{layer.id}") for layer in every]
         if all(entry.status == LayerStatus.WITHDRAWN for entry in entries):

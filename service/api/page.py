@@ -12,6 +12,8 @@ from exporters.cog import INDEX_NOTE
 from exporters.companions import companions_of
 from exporters.forecasts import issue_day
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, Layer, ZoneArea
+from service.api.levels import Exercise
+from service.api.page_levels import exercise_lines, levels_table, raised_line
 from service.api.saying import trust_in_words
 from service.settings import Settings
 from service.status import StatusReport
@@ -28,14 +30,21 @@ def plain_page(settings: Settings, body: str) -> str:
     )
 
 
-def plain_body(settings: Settings, report: StatusReport, forecasts: Sequence[Layer] = ()) -> str:
+def plain_body(
+    settings: Settings,
+    report: StatusReport,
+    forecasts: Sequence[Layer] = (),
+    exercises: Sequence[Exercise] = (),
+) -> str:
     """Return what the plain page says, as HTML. Everything from outside is escaped."""
     layer = report.latest
-    parts = [f"<main><h1>{escape(settings.region.name)}</h1>", _banner(report)]
+    parts = [f"<main><h1>{escape(settings.region.name)}</h1>", exercise_lines(exercises), _banner(report)]
     if layer is not None:
         parts += [
+            raised_line(layer),
             f"<p><img src='map.png?width=900' alt='Map of susceptibility classes, {layer.day}'></p>",
             _key(),
+            levels_table(layer, forecasts),
             _areas(layer),
             f"<p>{escape(INDEX_NOTE)} Cells without colour are unknown, which is not low.</p>",
             _links(layer),

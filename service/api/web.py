@@ -19,6 +19,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from service.api.levels import exercises
 from service.api.page import notice, plain_body, plain_page
 from service.api.site import Site, has_it_already
 from service.errors import ColluviumError, SettingsError
@@ -59,7 +60,7 @@ def routes(site: Site) -> APIRouter:
             report = read_status(site.settings, site.clock())
         except ColluviumError as error:
             return HTMLResponse(plain_page(site.settings, notice(str(error))), 503, headers)
-        body = plain_body(site.settings, report, site.forecasts())
+        body = plain_body(site.settings, report, site.forecasts(), exercises(site))
         missing = [name for name in _VENDOR if not (FOLDER / "vendor" / name).is_file()]
         if missing:
             told = f"The map page needs libraries that are not here ({', '.join(missing)}). "
@@ -75,7 +76,7 @@ def routes(site: Site) -> APIRouter:
     def plain() -> HTMLResponse:
         """The newest map for a browser without script, and for printing."""
         report = read_status(site.settings, site.clock())
-        body = plain_body(site.settings, report, site.forecasts())
+        body = plain_body(site.settings, report, site.forecasts(), exercises(site))
         return HTMLResponse(plain_page(site.settings, body), headers=_headers(site.settings))
 
     @router.api_route("/site.json", methods=["GET", "HEAD"])

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from exporters.layer import LayerStatus
 from service.api.examples import HOTSPOTS, ZONE, ZONES
+from service.api.levels import Level, LevelNumber
 from service.api.models import Answer, Geometry, Told, shown_as
 
-_NOT_YET = "null: warnings and verification are not part of this version"
+_NOT_YET = "null: verification is not part of this version"
+_MISSING = "why there are no levels: may_not_warn or not_decided; null where they were decided"
 
 
 class ClassArea(Answer):
@@ -30,7 +32,9 @@ class ZoneProperties(Answer):
     areas: dict[str, ClassArea] = Field(description="by class: low, moderate, high, very_high")
     unknown_m2: float
     high_ratio: float | None = Field(description="share of high and very high among the known cells")
-    warning_level: None = Field(default=None, description=_NOT_YET)
+    warning_level: LevelNumber
+    warning: Level | None = Field(description="the level with what it was decided by; null where none was")
+    label_at: tuple[float, float] | None = Field(description="a position inside the zone, for its name")
     day: date
     lead: int = Field(description="days ahead: 0 is a nowcast, 1 and more a forecast")
     layer: str
@@ -57,6 +61,7 @@ class ZoneCollection(Answer):
     status: LayerStatus
     unconfirmed: bool
     simplified_to_m: float
+    levels_missing: Told | None = Field(description=_MISSING)
     features: list[ZoneFeature]
 
 
@@ -66,6 +71,7 @@ class HistoryDay(Answer):
     day: date
     high_ratio: float | None
     status: LayerStatus
+    warning_level: LevelNumber
 
 
 class LeadDay(Answer):
@@ -78,6 +84,7 @@ class LeadDay(Answer):
     status: LayerStatus
     unconfirmed: bool
     high_ratio: float | None
+    warning_level: LevelNumber
 
 
 class RainSums(Answer):
@@ -107,6 +114,7 @@ class ZoneLinks(Answer):
 class ZoneDetail(ZoneProperties):
     """A zone with its history, what fell on it and what is forecast of it."""
 
+    levels_missing: Told | None = Field(description=_MISSING)
     history: list[HistoryDay] = Field(description="nowcasts, oldest first")
     why: Why | None
     why_missing: Told | None = Field(

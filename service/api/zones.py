@@ -19,6 +19,7 @@ from exporters.layer import Hotspot, Layer, LayerStatus, ZoneArea
 from service.api.answers import json_answer
 from service.api.gate import Gate
 from service.api.geojson import to_geojson
+from service.api.levels import level_of, levels_missing, warning_of
 from service.api.models import GEOJSON, GeoJsonResponse, Geometry, Told, problems
 from service.api.numbers import rounded
 from service.api.site import Lead, Site
@@ -78,8 +79,22 @@ def routes(site: Site) -> APIRouter:
     def hotspots_in(areas: Path) -> tuple[Hotspot, ...]:
         return read_hotspots(areas)
 
+    @lru_cache(_KEPT_LAYERS)
+    def labels_in(areas: Path, crs: str) -> dict[str, tuple[float, float]]:
+        drawn = [(zone.id, zone.geometry) for zone in zones_in(areas) if zone.geometry is not None]
+        inside = [shapely.point_on_surface(shape) for _, shape in drawn]
+        points = to_geojson(inside, CRS.from_user_input(crs), 0)
+        return {
+            zone: (point.coordinates[0], point.coordinates[1])
+            for (zone, _), point in zip(drawn, points, strict=True)
+            if point is not None
+        }
+
     def outlines(layer: Layer) -> dict[str, Geometry | None]:
         return outlines_in(site.file(layer, AREAS), layer.crs, layer.cell_size_m)
+
+    def labels(layer: Layer) -> dict[str, tuple[float, float]]:
+        return labels_in(site.file(layer, AREAS), layer.crs)
 
     @router.api_route(
         "/zones",
@@ -92,13 +107,14 @@ def routes(site: Site) -> APIRouter:
     def zones(request: Request, day: Day = None, lead: Lead = 0) -> Response:
         """Zones with the area of each class, how that grew, and the share of high and very high cells.
 
-        Polygons are in EPSG:4326, simplified to one cell. `warning_level` is null: there are no warnings yet.
+        Polygons are in EPSG:4326, simplified to one cell. `warning_level` is null where it is not known, or
+        where the model may not warn: that is not green.
         """
         layer = site.shown_on(day, lead)
-        shapes = outlines(layer)
+        shapes, places = outlines(layer), labels(layer)
         features = [
             ZoneFeature(id=said.id, geometry=shapes.get(said.id), properties=said)
-            for said in _properties(layer)
+            for said in _properties(layer, places)
         ]
         answer = ZoneCollection(
             layer=layer.id,
@@ -107,6 +123,7 @@ def routes(site: Site) -> APIRouter:
             status=layer.status,
             unconfirmed=layer.unconfirmed,
             simplified_to_m=layer.cell_size_m,
+            levels_missing=levels_missing(layer),
             features=features,
         )
         return json_answer(request, answer, GEOJSON)
@@ -128,19 +145,20 @@ def routes(site: Site) -> APIRouter:
     ) -> Response:
         """One zone: areas, growth, history, the rain behind them, and what is forecast.
 
-        `warning_level` and `track_record` are null: there are no warnings or verification yet. `why` is
-        null, with the reason in `why_missing`, where rain cannot be told. The history is of nowcasts alone.
+        `track_record` is null: there is no verification yet. `why` is null, with the reason in `why_missing`,
+        where rain cannot be told. The history is of nowcasts alone.
         """
         with gate.entered():
             layer = site.shown_on(day, lead)
-            said = next((found for found in _properties(layer) if found.id == zone), None)
+            said = next((found for found in _properties(layer, labels(layer)) if found.id == zone), None)
             if said is None:
                 raise HTTPException(404, f"{layer.id} has no zone of that id; /zones lists them")
             polygon = next((item for item in zones_in(site.file(layer, AREAS)) if item.id == zone), None)
             why, missing = _why(site, layer, polygon.geometry if polygon is not None else None)
             detail = ZoneDetail(
-                **said.model_dump(exclude={"areas", "warning_level"}),
+                **said.model_dump(exclude={"areas"}),
                 areas=said.areas,
+                levels_missing=levels_missing(layer),
                 history=_history(site, layer, zone, days),
                 why=why,
                 why_missing=missing,
@@ -206,7 +224,8 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
-def _properties(layer: Layer) -> list[ZoneProperties]:
+def _properties(layer: Layer, places: dict[str, tuple[float, float]]) -> list[ZoneProperties]:
+    decided = {warning.zone: level_of(warning) for warning in layer.warnings}
     by_zone: dict[str, list[ZoneArea]] = {}
     for area in layer.areas:
         if area.zone:
@@ -225,6 +244,9 @@ def _properties(layer: Layer) -> list[ZoneProperties]:
             },
             unknown_m2=areas[0].unknown_m2,
             high_ratio=_high_ratio(areas),
+            warning_level=decided[zone].level if zone in decided else None,
+            warning=decided.get(zone),
+            label_at=places.get(zone),
             day=layer.day,
             lead=layer.lead,
             layer=layer.id,
@@ -247,7 +269,14 @@ def _history(site: Site, layer: Layer, zone: str, days: int) -> list[HistoryDay]
     for day, found in sorted(newest.items()):
         areas = [area for area in found.areas if area.zone == zone]
         if areas and found.status != LayerStatus.WITHDRAWN:
-            history.append(HistoryDay(day=day, high_ratio=_high_ratio(areas), status=found.status))
+            history.append(
+                HistoryDay(
+                    day=day,
+                    high_ratio=_high_ratio(areas),
+                    status=found.status,
+                    warning_level=_level(found, zone),
+                )
+            )
     return history
 
 
@@ -258,8 +287,14 @@ def _leads(site: Site, zone: str) -> list[LeadDay]:
         areas = [area for area in layer.areas if area.zone == zone]
         if areas:
             said = layer.model_dump(include={"lead", "day", "issued_at", "status", "unconfirmed"})
-            found.append(LeadDay(**said, layer=layer.id, high_ratio=_high_ratio(areas)))
+            ratio, level = _high_ratio(areas), _level(layer, zone)
+            found.append(LeadDay(**said, layer=layer.id, high_ratio=ratio, warning_level=level))
     return found
+
+
+def _level(layer: Layer, zone: str) -> int | None:
+    warning = warning_of(layer, zone)
+    return warning.level if warning is not None else None
 
 
 def _why(site: Site, layer: Layer, zone: shapely.Geometry | None) -> tuple[Why | None, Told | None]:

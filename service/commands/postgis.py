@@ -14,6 +14,7 @@ from service.commands.shared import config_option, json_option, print_json
 from service.errors import EXIT_CODES, ColluviumError, Outcome, UsageError
 from service.ledger import Ledger
 from service.settings import Settings, load_settings
+from service.settings_base import Secret
 from service.settings_outlets import PostgisExporter, PostgisLogin
 from service.stamps import utc_now
 from service.workshop import ledger_path
@@ -50,6 +51,39 @@ def setup(config: Path, exporter: str | None) -> None:
             f"schema {schema} is the database's own; give exporter {section.name} another in [[exporters]]"
         )
     click.echo(setup_statements(schema, database_of(section)))
+
+
+@postgis.command(
+    epilog="Example: colluvium postgis prepare --dsn 'host=db user=postgres dbname=gis' --password-file pw"
+)
+@config_option
+@_exporter_option
+@click.option("--dsn", required=True, help="A superuser's, to the exporter's database; never a password.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that holds the superuser's password alone (default: PGPASSWORD or a passfile).",
+)
+def prepare(config: Path, exporter: str | None, dsn: str, password_file: Path | None) -> None:
+    """Do what 'setup' prints, make the logins that the settings name, and migrate.
+
+    For a database that belongs to this service alone, such as the one of the compose file. Running it again
+    changes nothing, but for a password that is another now.
+    """
+    from service.postgis import migrate_schema, schema_of
+    from service.postgis_prepare import prepare_database
+
+    settings = load_settings(config)
+    section = _section(settings, exporter)
+    secret = Secret(file=password_file) if password_file is not None else None
+    superuser = _login(dsn).model_copy(update={"password": secret})
+    try:
+        users = prepare_database(section, settings, superuser)
+        if section.owner is not None:
+            migrate_schema(section, settings, section.owner)
+    except ExportError as error:
+        raise ColluviumError(str(error)) from error
+    click.echo(f"schema {schema_of(section, settings)} is ready for {', '.join(users)}")
 
 
 @postgis.command(epilog="Example: colluvium postgis migrate -c region.toml")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
 from service.errors import StorageError
+from service.logs import FORMAT as LOG_FORMAT
 from service.settings import CONFIG_VARIABLE
+
+log = structlog.get_logger()
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,8 +60,22 @@ def print_json(value: Any) -> None:
 
 
 def say_error(message: str) -> None:
-    """Say on stderr what went wrong."""
-    click.echo(f"colluvium: {message}", err=True)
+    """Say on stderr what went wrong: in words, or as a line of the log where that was asked for by name.
+
+    Without a terminal alone the words stay: scripts and cron's mail are read by people.
+    """
+    if os.environ.get(LOG_FORMAT) == "json":
+        log.error(message)
+    else:
+        click.echo(f"colluvium: {message}", err=True)
+
+
+def show_usage(error: click.ClickException) -> None:
+    """Say on stderr how a command was called wrongly."""
+    if os.environ.get(LOG_FORMAT) == "json":
+        log.error(error.format_message())
+    else:
+        error.show()
 
 
 def disk_full(error: BaseException) -> StorageError:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from service.cap_threads import keep_cap
 from service.commands.shared import config_option, deliver_option, json_option, print_json, say_error
 from service.delivery import deliver_all, exporter_names
 from service.errors import EXIT_CODES, Outcome, UsageError
@@ -85,6 +86,9 @@ def ingest(config: Path, since: date | None, until: date | None, deliver: bool, 
         progress_bar("reading feeds") as progress,
     ):
         report = ingest_feeds(settings, archive, utc_now(), since, until, progress)
+        # The job that runs through the day: what stands is sent again before receivers drop it.
+        with Ledger(ledger_path(settings), utc_now) as ledger:
+            keep_cap(settings, ledger)
     if as_json:
         print_json(report.to_json())
     else:

@@ -62,7 +62,7 @@ def test_axe_finds_nothing(
     seen = visit(serve(valley), "?zone=west", color_scheme=scheme, viewport=size)
     assert violations(seen) == []
 
-    for panel in ("day", "place", "zones", "hotspots", "gauges", "area", "about"):
+    for panel in ("day", "levels", "place", "zones", "hotspots", "gauges", "area", "about"):
         seen.page.click(f"#tab-{panel}")
         if panel == "place":
             seen.page.get_by_role("button", name="Ask about the map's centre").click()
@@ -105,6 +105,8 @@ def test_a_place_and_a_polygon_can_be_asked_for_without_a_mouse(
     page = seen.page
 
     page.get_by_role("tab", name="Day").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Levels")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Place")).to_be_focused()
     page.get_by_role("button", name="Ask about the map's centre").focus()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from contextlib import closing
 from datetime import date
@@ -13,9 +14,10 @@ import pyogrio.raw
 import pytest
 import shapely
 
-from exporters.geopackage import HOTSPOT_TABLE, ZONE_TABLE, write_areas
+from exporters.geopackage import HOTSPOT_TABLE, WARNING_TABLE, ZONE_TABLE, write_areas
 from exporters.layer import CLASS_LABELS
 from tests.exporters.fix_layer import CRS_TEXT, ZONE, make_layer
+from tests.fix_warnings import NUMBERS, RULE, warning
 
 
 def read(path: Path, table: str) -> tuple[list[Any], dict[str, Any]]:
@@ -64,11 +66,44 @@ def test_hotspots_are_listed_with_their_outlines(tmp_path: Path) -> None:
     assert np.isnan(columns["growth_m2"]).tolist() == [True]
 
 
-def test_a_layer_without_hotspots_or_zones_still_has_both_tables(tmp_path: Path) -> None:
+def test_warning_levels_carry_rule_numbers_and_the_polygon_of_their_zone(tmp_path: Path) -> None:
+    levels = (warning("a", 2, name="Alpha", unconfirmed=True), warning("", 0, name="whole region"))
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path, warnings=levels), [ZONE])
+    shapes, columns = read(tmp_path / "areas.gpkg", WARNING_TABLE)
+    assert columns["zone"].tolist() == ["a", ""]
+    assert columns["level"].tolist() == [2, 0]
+    assert columns["label"].tolist() == ["orange", "green"]
+    assert columns["unconfirmed"].tolist() == [True, False]
+    assert columns["rule"].tolist() == [RULE] * 2
+    assert json.loads(columns["numbers"][0]) == NUMBERS
+    assert shapes[0].equals(shapely.from_wkb(ZONE[2]))
+    assert shapes[1] is None
+
+
+def test_a_level_that_is_not_known_is_null_and_never_green(tmp_path: Path) -> None:
+    layer = make_layer(tmp_path, warnings=(warning("a", None, previous=None),))
+    write_areas(tmp_path / "areas.gpkg", layer, [ZONE])
+    with closing(sqlite3.connect(tmp_path / "areas.gpkg")) as db:
+        rows = db.execute("SELECT zone, level, label, previous, reference_share FROM warning").fetchall()
+    assert rows == [("a", None, None, None, None)]
+
+
+def test_where_the_model_may_not_warn_no_zone_has_a_level(tmp_path: Path) -> None:
+    write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
+    shapes, columns = read(tmp_path / "areas.gpkg", WARNING_TABLE)
+    assert shapes == []
+    assert "level" in columns
+
+
+def test_a_layer_without_hotspots_or_zones_still_has_every_table(tmp_path: Path) -> None:
     layer = make_layer(tmp_path)
     layer = layer.model_copy(update={"hotspots": (), "areas": layer.areas[:4]})
     write_areas(tmp_path / "areas.gpkg", layer, [])
-    assert pyogrio.list_layers(tmp_path / "areas.gpkg")[:, 0].tolist() == [ZONE_TABLE, HOTSPOT_TABLE]
+    assert pyogrio.list_layers(tmp_path / "areas.gpkg")[:, 0].tolist() == [
+        ZONE_TABLE,
+        HOTSPOT_TABLE,
+        WARNING_TABLE,
+    ]
     shapes, columns = read(tmp_path / "areas.gpkg", HOTSPOT_TABLE)
     assert shapes == []
     assert len(columns["area_m2"]) == 0
@@ -87,7 +122,7 @@ def test_a_mended_zone_keeps_all_of_its_ground(tmp_path: Path) -> None:
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     write_areas(tmp_path / "areas.gpkg", make_layer(tmp_path), [ZONE])
-    for table in (ZONE_TABLE, HOTSPOT_TABLE):
+    for table in (ZONE_TABLE, HOTSPOT_TABLE, WARNING_TABLE):
         said = pyogrio.read_info(tmp_path / "areas.gpkg", layer=table)["layer_metadata"]
         assert said["synthetic"] == "yes"
         assert "not a probability" in said["note"]

@@ -18,6 +18,7 @@ from pystac.validation import JsonSchemaSTACValidator
 from exporters.layer import CLASS_LABELS, NODATA, SCALE, LayerStatus
 from exporters.stac import collection_text, entries_on_disk, layer_item, write_collection, write_item
 from tests.exporters.fix_layer import finished_layer, make_layer
+from tests.fix_warnings import NUMBERS, RULE, warning
 
 DAYS = (date(2026, 3, 1), date(2026, 3, 2))
 
@@ -192,3 +193,26 @@ def test_an_item_that_is_not_ours_is_named(tmp_path: Path) -> None:
     (layer.folder / "item.json").write_text("{", "utf-8")
     with pytest.raises(ValueError, match=r"item\.json is not a layer's item"):
         entries_on_disk(tmp_path / "layers")
+
+
+def test_an_item_has_the_levels_of_its_zones_and_an_unknown_one_is_null(tmp_path: Path) -> None:
+    levels = (warning("a", 2, name="Alpha"), warning("b", None))
+    item = layer_item(make_layer(tmp_path, warnings=levels))
+    validate_offline(item)
+    said = item.properties["colluvium:warnings"]
+    assert [(one["zone"], one["level"], one["label"]) for one in said] == [
+        ("a", 2, "orange"),
+        ("b", None, None),
+    ]
+    assert (said[0]["rule"], said[0]["numbers"]) == (RULE, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"status": LayerStatus.WITHDRAWN, "warnings": (warning("a", 3),)}],
+    ids=["none", "withdrawn"],
+)
+def test_an_item_says_no_level_where_none_was_decided_or_none_stands(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert "colluvium:warnings" not in layer_item(make_layer(tmp_path, **changes)).properties

@@ -19,7 +19,7 @@ TABLES = (
     "grid", "layer", "latest_susceptibility", "o_2_latest_susceptibility", "susceptibility", "zone",
     "zone_class_area", "warning", "hotspot", "series", "reading", "event_report",
 )  # fmt: skip
-VIEWS = ("latest_layer", "latest_hotspot", "latest_zone_class_area", "series_latest")
+VIEWS = ("latest_layer", "latest_hotspot", "latest_zone_class_area", "latest_warning", "series_latest")
 REPORT = "INSERT INTO event_report (kind, geom) VALUES ('nothing_seen', 'SRID=4326;POINT(9 44)')"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporters.layer import Layer, LayerStatus
+from exporters.layer import Layer, LayerStatus, ZoneWarning
 from service.errors import Outcome
 from service.ledger import Ledger
 from service.ledger_schema import MIGRATIONS
@@ -202,3 +202,19 @@ def test_layers_without_their_zones_are_the_same_layers_with_the_areas_of_the_re
 
     of_region = tuple(area for area in whole.areas if area.zone == "")
     assert short == whole.model_copy(update={"areas": of_region})
+
+
+def test_a_list_of_layers_carries_neither_areas_nor_levels_where_it_needs_none(
+    ledger: Ledger, clock: Clock
+) -> None:
+    level = ZoneWarning(
+        zone="west", name="West", level=2, previous=0, rule="raised", numbers={}, decided_at=clock.now
+    )
+    whole = add(ledger, clock, warnings=(level,))
+
+    (bare,) = ledger.layers(with_areas=False)
+    (short,) = ledger.layers(with_zones=False)
+
+    assert bare == whole.model_copy(update={"areas": (), "warnings": ()})
+    assert short.warnings == ()
+    assert ledger.layers() == [whole]

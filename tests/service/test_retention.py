@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.layer import Layer, LayerStatus
+from exporters.layer import Layer, LayerStatus, ZoneWarning
 from exporters.postgis.reports import EventReport
 from service.delivery import deliver_all
 from service.errors import Outcome
@@ -310,3 +310,20 @@ def test_a_kill_in_the_middle_is_finished_by_the_next_run(toy: ToyRegion, act: s
     assert not list(toy.data.rglob(".*.part*"))
     with toy.ledger() as ledger:
         assert len(ledger.layers()) == 3
+
+
+def test_the_layer_that_raised_a_level_stays_and_those_that_kept_it_go(ledger: Ledger) -> None:
+    day = TODAY - timedelta(days=60)
+    for age, (previous, level) in enumerate([(None, 0), (0, 2), (2, 2), (2, 0), (0, None)]):
+        folder = ledger.path.parent / "layers" / f"{day + timedelta(days=age)}-l0" / "warned"
+        folder.mkdir(parents=True)
+        raised = ZoneWarning(
+            zone="a", name="Alpha", level=level, previous=previous, rule="", numbers={}, decided_at=NOW
+        )
+        layer = make_layer(folder, day + timedelta(days=age), warnings=(raised,))
+        with ledger.transaction():
+            ledger.add_layer(layer, {}, ())
+
+    retire(ledger)
+
+    assert [age for age in ages(ledger) if age > KEPT_DAYS] == [59]

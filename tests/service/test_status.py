@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from exporters.layer import Layer, ZoneWarning
 from service.errors import Outcome
 from service.feeds.http_breaker import Breaker
 from service.figures import read_figures
@@ -162,3 +163,74 @@ def test_doubted_readings_and_silent_series_stand_beside_their_feed(toy: ToyRegi
     assert "silent for 3 days or longer: mute" in report.to_text()
     (figures,) = read_figures(toy.settings, toy.clock).feeds
     assert (dict(figures.suspects), figures.suspects_open, figures.silent) == ({"step": 1}, 1, 1)
+
+
+# --- when, how high, on what ---
+
+
+def leveled(layer: Layer, **levels: int | None) -> Layer:
+    """Give a layer whose model may warn levels by zone."""
+    warnings = tuple(
+        ZoneWarning(
+            zone=zone, name=zone.title(), level=level, previous=0, rule=f"the rule of {zone}", numbers={},
+            decided_at=layer.issued_at,
+        )
+        for zone, level in levels.items()
+    )  # fmt: skip
+    model = layer.model.model_copy(update={"may_warn": True})
+    return layer.model_copy(update={"warnings": warnings, "model": model})
+
+
+def test_the_screen_says_when_the_next_map_is_due_and_when_it_is_overdue(toy: ToyRegion) -> None:
+    toy.refresh()
+    assert "next map due by 2026-03-12 09:00 UTC" in status(toy).to_text()
+
+    toy.clock.now = toy.clock.now.replace(day=12, hour=8)
+    assert not status(toy).to_json()["overdue"]
+    toy.clock.now = toy.clock.now.replace(hour=9)
+
+    assert status(toy).to_json()["overdue"]
+    assert "OVERDUE: the next map was due by 2026-03-12 09:00 UTC" in status(toy).to_text()
+
+
+def test_levels_stand_highest_first_with_their_rule_and_unknown_is_not_counted_as_green(
+    toy: ToyRegion,
+) -> None:
+    toy.refresh()
+    report = status(toy)
+    assert report.latest is not None
+    assert "none: this model may not warn" in report.to_text()
+
+    report = replace(report, latest=leveled(report.latest, west=1, east=3, north=None, south=0))
+
+    text = report.to_text()
+    assert "levels of 2026-03-11: 2 of 4 zones above green, 1 NOT KNOWN" in text
+    assert text.index("RED East (east): the rule of east") < text.index("YELLOW West (west)")
+    assert [item["level"] for item in report.to_json()["warnings"]] == [1, 3, None, 0]
+    old = replace(report, today=report.today + timedelta(days=2))
+    assert "levels of 2026-03-11 (of an old map)" in old.to_text()
+
+
+def test_a_drill_is_on_the_screen_while_it_runs(toy: ToyRegion) -> None:
+    toy.refresh()
+    with toy.ledger() as ledger, ledger.transaction():
+        ledger.drills.start("west", 3, toy.clock() + timedelta(minutes=20), "A. Rossi", "monthly")
+
+    report = status(toy)
+    assert (
+        "EXERCISE: zone west plays red until 2026-03-11 06:20 UTC (by A. Rossi: monthly)" in report.to_text()
+    )
+    assert [drill["label"] for drill in report.to_json()["drills"]] == ["red"]
+
+    toy.clock.now += timedelta(minutes=21)
+    assert "EXERCISE" not in status(toy).to_text()
+
+
+def test_the_screen_says_what_computes_and_why_nothing_would(
+    toy: ToyRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "computes on cpu (CPUExecutionProvider)" in status(toy).to_text()
+
+    monkeypatch.setenv("COLLUVIUM_INFERENCE__DEVICE", "gpu")
+
+    assert 'computes on nothing: inference.device = "gpu"' in status(toy).to_text()

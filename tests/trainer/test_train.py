@@ -46,6 +46,9 @@ def test_the_same_settings_give_the_same_bundle(
 ) -> None:
     monkeypatch.setattr(synthetic, "make_region", lambda _: region)
     settings = demo_settings(tmp_path / "data", epochs="1", spatial="1", both="1")
+    settings = settings.model_copy(
+        update={"training": {**settings.training, "reference": {"cells": 50, "days": 60}}}
+    )
     write_region(region, tmp_path / "data" / "source", landslides=True)
 
     first = train(settings, tmp_path / "bundle")
@@ -57,6 +60,9 @@ def test_the_same_settings_give_the_same_bundle(
     assert first.training.region == "demo"
     assert first.training.samples["event"] == first.training.events > 10
     assert "best_reachable_auc" in first.training.metrics
+    assert first.reference is not None
+    assert first.reference.days + first.reference.held_out_days == 60
+    assert "## What its maps looked like" in (tmp_path / "bundle" / "model-card.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "bundle"}
 
 

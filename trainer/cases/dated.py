@@ -23,8 +23,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from service.cli import configure_logging
 from service.files import write_json
+from service.logs import configure_logging
 from service.progress import progress_bar
 from trainer.apennines import SHARED_VARIABLE
 from trainer.cases.dated_data import SAMPLING, DatedCase, open_dated, storm_folds, year_folds

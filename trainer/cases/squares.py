@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 
-from service.cli import configure_logging
 from service.files import write_json
+from service.logs import configure_logging
 from service.progress import progress_bar
 from trainer.apennines import SHARED_VARIABLE
 from trainer.cases.figures import draw_intervals, draw_pairs

@@ -139,8 +139,13 @@ def write_ground(region: Ground, folder: Path, *, since: date | None = None) -> 
     _text(folder / "SYNTHETIC.txt", f"{LABEL}.\nSeed {region.seed}.\n")
     _rasters(region, folder)
     _vectors(region, folder)
-    first = max(since or region.weather.first, region.weather.first)
     _gauges(region, folder)
+    write_readings(region, folder, since=since)
+
+
+def write_readings(region: Ground, folder: Path, *, since: date | None = None) -> None:
+    """Write the readings of gauges and reservoirs, from `since` to the end of the weather."""
+    first = max(since or region.weather.first, region.weather.first)
     _rain(region, folder, first)
     _levels(region, folder, first)
 
@@ -294,4 +299,12 @@ def _text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-__all__ = ["LABEL", "LAST_DAY", "SyntheticRegion", "gauge_ids", "make_region", "write_region"]
+__all__ = [
+    "LABEL",
+    "LAST_DAY",
+    "SyntheticRegion",
+    "gauge_ids",
+    "make_region",
+    "write_readings",
+    "write_region",
+]

@@ -22,6 +22,7 @@ HISTORY_FIRST = date(2016, 7, 1)
 TRAINING_FIRST, TRAINING_LAST = date(2016, 10, 1), date(2025, 9, 30)
 LAST_DAY = date(2026, 3, 31)  # the demo ends here, whatever the day on which it is run
 STORM_LAST = LAST_DAY - timedelta(days=4)  # last rain of the storm in the demo's last week
+STORM_DAYS = 3  # on which that storm's rain falls
 STORM_GAP_DAYS = 66  # great storms are at least this far apart: two 30-day windows and a storm
 STORM_MM = (45.0, 95.0)  # regional total of a great storm: a quarter to a half of the year's rain
 DEMO_STORM_MM = 85.0
@@ -64,7 +65,9 @@ def make_weather(orography: Float, seed: int) -> Weather:
     for start, total in _storms(random):
         _add_storm(random, rain, (start - HISTORY_FIRST).days, total)
     demo = DEMO_STORM_MM
-    _add_storm(random, rain, (STORM_LAST - HISTORY_FIRST).days - 2, demo, shares=(0.25, 0.5, 0.25))
+    _add_storm(
+        random, rain, (STORM_LAST - HISTORY_FIRST).days - (STORM_DAYS - 1), demo, shares=(0.25, 0.5, 0.25)
+    )
     # After the storm the sky clears, so that the last maps show the slopes drain.
     rain[(STORM_LAST - HISTORY_FIRST).days + 1 :] = 0
     rain *= orography

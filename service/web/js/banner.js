@@ -1,6 +1,7 @@
 /** How fresh and how complete the map is, in words, always in sight. */
 
 import { sayProblem } from "./api.js";
+import { exerciseLines, levelLines } from "./banner_levels.js";
 import { fill, h, icon } from "./dom.js";
 import { sayIssue } from "./leads.js";
 import { clock, daysBetween, fullDay, longDay, moment, percent, t } from "./texts.js";
@@ -8,7 +9,7 @@ import { clock, daysBetween, fullDay, longDay, moment, percent, t } from "./text
 /**
  * @typedef {import("./watch.js").LayerInfo} LayerInfo
  * @typedef {import("./watch.js").Watch} Watch
- * @typedef {"bad" | "warn" | "good"} Level
+ * @typedef {"exercise" | "bad" | "warn" | "good"} Level
  * @typedef {{level: Level, title: string, text: string, offline?: boolean}} Line
  * @typedef {{day: string | null, lead: number, layer: LayerInfo | null}} Seen what is being looked at
  */
@@ -34,7 +35,9 @@ export function bannerLines(watch, seen, zone) {
   }
   if (status === null) return lines;
   const inSight = [...aboutForecast(watch, seen, zone), ...aboutShown(watch, seen)];
-  for (const line of [...inSight, ...aboutNewest(watch), ...aboutRuns(watch, zone)]) {
+  const { exercises, layers } = watch.warnings;
+  const first = [...exerciseLines(exercises, zone, layers), ...inSight, ...levelLines(layers)];
+  for (const line of [...first, ...aboutNewest(watch), ...aboutRuns(watch, zone)]) {
     // Twice would be a withdrawn newest day in sight; that another map is good says nothing of a forecast.
     const idle = lines.some(({ text }) => text === line.text) || (seen.lead > 0 && line.level === "good");
     if (!idle) lines.push(line);
@@ -200,21 +203,21 @@ export function sayFeed(feed) {
   return feed.failing ? `${late}, ${t("feed.failing")}` : late;
 }
 
-/** The strip below the page's head. */
+/** The strip below the page's head. It takes a part of the screen at most: the map must have room. */
 export class Banner {
   constructor() {
+    // A drill, and inputs that are made up, change what all else means, so they stand first.
+    this.exercise = h("div", { role: "status", class: "banner-lines" });
+    this.synthetic = h("div", { class: "banner-lines" });
     // Two places: what is grave interrupts a screen reader, the rest waits for a pause.
     this.alert = h("div", { role: "alert", class: "banner-lines" });
     this.calm = h("div", { role: "status", class: "banner-lines" });
-    this.synthetic = h("div", { class: "banner-lines" });
-    this.element = h(
-      "section",
-      { class: "banner", "aria-label": t("banner.label") },
-      this.synthetic,
-      this.alert,
-      this.calm,
-    );
+    this.body = h("div", { class: "banner-body" }, this.exercise, this.synthetic, this.alert, this.calm);
+    this.more = h("button", { class: "banner-more", hidden: true, onclick: () => this.turn() });
+    this.element = h("section", { class: "banner", "aria-label": t("banner.label") }, this.body, this.more);
     this.said = "";
+    this.isOpen = false;
+    new ResizeObserver(() => this.measure()).observe(this.body);
   }
 
   /**
@@ -225,14 +228,44 @@ export class Banner {
     const saying = JSON.stringify([lines, synthetic]);
     if (saying === this.said) return; // saying it again would make a screen reader read it again
     this.said = saying;
-    fill(this.alert, ...lines.filter(({ level }) => level === "bad").map(lineElement));
-    fill(this.calm, ...lines.filter(({ level }) => level !== "bad").map(lineElement));
+    const of = (/** @type {Level[]} */ ...levels) =>
+      lines.filter(({ level }) => levels.includes(level)).map(lineElement);
+    fill(this.exercise, ...of("exercise"));
+    fill(this.alert, ...of("bad"));
+    fill(this.calm, ...of("warn", "good"));
     const made = {
       level: /** @type {Level} */ ("warn"),
       title: t("banner.synthetic.title"),
       text: t("banner.synthetic"),
     };
     fill(this.synthetic, synthetic ? lineElement(made) : null);
+    this.measure();
+  }
+
+  turn() {
+    this.isOpen = !this.isOpen;
+    this.measure();
+    if (!this.isOpen) this.body.scrollTop = 0;
+  }
+
+  /** Name what does not fit, so that nobody takes the first lines for all. */
+  measure() {
+    this.element.classList.toggle("is-open", this.isOpen);
+    const room = this.body.getBoundingClientRect();
+    const below = [...this.body.querySelectorAll(".line")].filter(
+      (line) => line.getBoundingClientRect().bottom + this.body.scrollTop > room.bottom + 2,
+    );
+    const isLong = below.length > 0 || this.isOpen;
+    this.more.hidden = !isLong;
+    if (isLong) this.body.tabIndex = 0; // who has no mouse scrolls it with the keyboard
+    else this.body.removeAttribute("tabindex");
+    this.more.setAttribute("aria-expanded", String(this.isOpen));
+    const titles = below.map((line) => (line.querySelector("strong")?.textContent ?? "").replace(/\.$/, ""));
+    const said = this.isOpen ? "" : t("banner.more", { n: below.length, titles: titles.join(", ") });
+    if (this.more.dataset.said === said) return; // filling it anew would call this again
+    this.more.dataset.said = said;
+    const what = h("span", { class: "what-more", text: said });
+    fill(this.more, what, " ", h("span", { class: "turn", text: t(this.isOpen ? "banner.less" : "banner.all") }));
   }
 }
 

@@ -1,6 +1,7 @@
 /** What the map shows: which picture, its legend, its opacity, and what lies on top. */
 
 import { fill, h, setStyle } from "./dom.js";
+import { levelMark } from "./levels.js";
 import { SHARE_COLOURS, SHARE_STEPS } from "./map_style.js";
 import { SHOWS } from "./state.js";
 import { addDays, className, longDay, number, percent, t } from "./texts.js";
@@ -108,7 +109,7 @@ export class Controls {
     this.compareRow.hidden = view.shows !== "change";
     this.compare.max = this.app.watch.newest ?? "";
     this.compare.value = this.app.compared ?? "";
-    fill(this.legend, ...this.entries(), this.unknown());
+    fill(this.legend, ...this.entries(), this.unknown(), this.levels());
   }
 
   /**
@@ -151,9 +152,17 @@ export class Controls {
           ...[...SHARE_COLOURS]
             .reverse()
             .map((colour, n) => entry(colour, sayShare(SHARE_COLOURS.length - 1 - n), "")),
-          note(t("legend.no_level")),
         ];
     }
+  }
+
+  /** What outlines of zones mean: levels, where they were decided. */
+  levels() {
+    const { levels, store } = this.app;
+    if (!store.view.zones || levels === null) return null;
+    if (levels.levels_missing !== null) return note(t("legend.no_level"));
+    const marks = [3, 2, 1, 0].map((level) => levelMark(level));
+    return h("p", { class: "level-key" }, h("span", { text: t("legend.levels") }), marks);
   }
 
   sayChange() {

@@ -1,6 +1,7 @@
 /** The way from the newest map to the forecasts: one choice for each day ahead, with its date in words. */
 
 import { fill, h } from "./dom.js";
+import { highest, levelMark } from "./levels.js";
 import { addDays, moment, shortDay, t, weekDay } from "./texts.js";
 
 /**
@@ -28,7 +29,8 @@ export class Leads {
     const { most } = this;
     this.element.hidden = most === 0 || watch.newest === null;
     const ids = watch.forecasts.map(({ id }) => id);
-    const saying = JSON.stringify([most, watch.newest, watch.status?.today, ids]);
+    const levels = watch.warnings.layers.map((layer) => [layer.lead, highest(layer)]);
+    const saying = JSON.stringify([most, watch.newest, watch.status?.today, ids, levels]);
     if (saying !== this.said) {
       this.said = saying;
       const held = document.activeElement;
@@ -62,6 +64,7 @@ export class Leads {
     const isToday = watch.newest === watch.status?.today;
     const key =
       lead > 0 ? (lead === 1 ? "lead.one" : "lead.more") : isToday ? "lead.today" : "lead.newest";
+    const level = there ? highest(watch.warnings.layers.find((layer) => layer.lead === lead)) : null;
     const name = t(key, { n: lead });
     const date = day === null ? "" : t("lead.date", { week: weekDay(day), date: shortDay(day) });
     return [
@@ -71,6 +74,7 @@ export class Leads {
         { for: id, class: lead === 0 ? "" : "ahead" },
         h("span", { class: "lead-name", text: name }),
         h("span", { class: "lead-date", text: there ? date : t("lead.none") }),
+        level ? h("span", { class: "lead-level" }, levelMark(level)) : null,
       ),
     ];
   }

@@ -5,15 +5,17 @@ import { Banner, bannerLines } from "./banner.js";
 import { redrawCharts } from "./charts.js";
 import { Controls, dayBefore } from "./controls.js";
 import { fill, h } from "./dom.js";
+import { Drawn } from "./drawn.js";
 import { credits, pageHead } from "./head.js";
 import { dayOf } from "./leads.js";
-import { areaFeatures, BELOW, pointFeature, RegionMap } from "./map.js";
+import { BELOW, RegionMap } from "./map.js";
 import { Overlay } from "./overlay.js";
 import { AboutPanel } from "./panel_about.js";
 import { AreaPanel } from "./panel_area.js";
 import { DayPanel } from "./panel_day.js";
-import { gaugeId, GaugesPanel } from "./panel_gauges.js";
+import { GaugesPanel } from "./panel_gauges.js";
 import { HotspotsPanel } from "./panel_hotspots.js";
+import { LevelsPanel } from "./panel_levels.js";
 import { PlacePanel } from "./panel_place.js";
 import { ZonesPanel } from "./panel_zones.js";
 import { Places } from "./places.js";
@@ -49,8 +51,6 @@ export class App {
     this.shown = Promise.resolve();
     /** @type {string | null} */
     this.pictureKey = null;
-    /** What was handed to the map last, by source. @type {Record<string, string>} */
-    this.drawn = {};
     /** The layer whose legend is known. */
     this.legendOf = "";
     this.writing = 0;
@@ -83,9 +83,11 @@ export class App {
     this.overlay = new Overlay(this.map.map, site, BELOW, (problem) =>
       this.controls.tell(problem ? t("map.problem", { detail: problem.message }) : ""),
     );
+    this.drawn = new Drawn(this);
     this.areaPanel = new AreaPanel(this);
     this.tabs = new Tabs(this, {
       day: new DayPanel(this),
+      levels: new LevelsPanel(this),
       place: new PlacePanel(this),
       zones: new ZonesPanel(this),
       hotspots: new HotspotsPanel(this),
@@ -111,6 +113,16 @@ export class App {
   get layer() {
     if (this.lead > 0) return this.watch.forecasts.find(({ lead }) => lead === this.lead) ?? null;
     return this.day === null ? null : (this.watch.layers.get(this.day) ?? null);
+  }
+
+  /**
+   * The warning levels of the layer in sight; null where there is none, or they are not read yet.
+   * @returns {import("./levels.js").LayerLevels | null}
+   */
+  get levels() {
+    const { layer } = this;
+    if (layer === null || layer.status === "withdrawn") return null;
+    return this.watch.warnings.layers.find((one) => one.layer === layer.id) ?? this.places.levelsOf(layer);
   }
 
   /** The day that a change is counted from; null where there is none to compare with. */
@@ -186,6 +198,7 @@ export class App {
       const [lon, lat] = this.map.centre;
       this.store.set({ lon, lat, z: map.getZoom() });
     });
+    map.on("resize", () => this.render()); // a turned phone has room for other labels
     map.on("click", (event) => this.onClick(event));
     // Without a listener MapLibre would write to the console what is said in words here.
     map.on("error", () => {});
@@ -237,45 +250,8 @@ export class App {
     this.controls.update();
     this.showPicture();
     this.places.follow(this.layer !== null && this.layer.status !== "withdrawn" ? this.layer : null);
-    this.drawPlaces();
+    this.drawn.update();
     this.tabs.update();
-  }
-
-  drawPlaces() {
-    const { view } = this.store;
-    const { zones, hotspots, series, hotspot } = this.places;
-    this.draw("zones", zones?.features ?? []);
-    this.draw("hotspots", hotspots?.features ?? []);
-    this.draw(
-      "series",
-      (series?.features ?? [])
-        .filter(({ geometry }) => geometry !== null)
-        .map((feature) => ({
-          ...feature,
-          properties: { variable: feature.properties.variable, id: gaugeId(feature.properties) },
-        })),
-    );
-    this.draw("place", view.place ? [pointFeature(view.place)] : []);
-    this.draw("area", areaFeatures(view.area));
-    this.map.setVisible("zones", view.zones);
-    this.map.setVisible("hotspots", view.hotspots);
-    this.map.setVisible("series", view.gauges);
-    this.map.setZonesFilled(view.shows === "zones");
-    this.map.setZonesOpacity(view.opacity);
-    this.map.selectZone(view.zone);
-    this.map.selectHotspot(hotspot);
-  }
-
-  /**
-   * Hand features to the map when they are other ones than before.
-   * @param {"zones" | "hotspots" | "series" | "place" | "area"} name
-   * @param {any[]} features
-   */
-  draw(name, features) {
-    const saying = JSON.stringify(features);
-    if (this.drawn[name] === saying) return;
-    this.drawn[name] = saying;
-    this.map.setFeatures(name, features);
   }
 
   /** Show the day's picture, and say so where there is none. */
@@ -374,6 +350,11 @@ export class App {
     if (gauge) {
       this.places.chooseGauge(gauge.properties.id);
       return this.open("gauges");
+    }
+    const [label] = this.map.featuresAt(at, ["levels-raised", "levels-calm"]);
+    if (label) {
+      this.chooseZone(label.properties.id);
+      return this.open("levels");
     }
     if (this.store.view.shows === "zones") {
       const [zone] = this.map.featuresAt(at, ["zones-fill", "zones-unknown"]);

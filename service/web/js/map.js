@@ -1,6 +1,7 @@
 /** The map: base, zones, hotspots, gauges, what is drawn and picked. No text layers: fonts would be fetched. */
 
 import { Map as LibreMap, NavigationControl, ScaleControl } from "../vendor/maplibre-gl.mjs";
+import { drawLabel, LABEL_RATIO } from "./levels.js";
 import { unknownHatch } from "./patterns.js";
 import { mapLayers, NONE, paintOfTheme } from "./map_style.js";
 import { t } from "./texts.js";
@@ -32,6 +33,9 @@ export const BELOW = "zones-fill"; // the overlay lies right below this layer
 const PADDING = 20; // pixels around the region
 const CARD = 330; // what lies over the map on the left, where there is room for it
 const CARD_HEIGHT = 185; // and on a phone above it
+const BESIDE = "(min-width: 60rem)"; // as in the style: below it the card stands above the map
+const LEAST_BESIDE = 160;
+const NARROW = 700; // a map below which labels with names would cover it
 
 export class RegionMap {
   /**
@@ -104,7 +108,7 @@ export class RegionMap {
         maxzoom: 19,
       };
     }
-    for (const name of ["zones", "hotspots", "area", "series", "place", "position"])
+    for (const name of ["zones", "levels", "hotspots", "area", "series", "place", "position"])
       sources[name] = geojson([]);
     return sources;
   }
@@ -143,7 +147,7 @@ export class RegionMap {
   }
 
   /**
-   * @param {"zones" | "hotspots" | "area" | "series" | "place" | "position"} name
+   * @param {"zones" | "levels" | "hotspots" | "area" | "series" | "place" | "position"} name
    * @param {any[]} features GeoJSON
    */
   setFeatures(name, features) {
@@ -151,8 +155,18 @@ export class RegionMap {
     void source?.setData({ type: "FeatureCollection", features });
   }
 
+  /** @param {any[]} labels of zones, see labelFeatures */
+  setLabels(labels) {
+    for (const { properties } of labels) {
+      const { image } = properties;
+      if (!this.map.hasImage(image))
+        this.map.addImage(image, drawLabel(JSON.parse(image)), { pixelRatio: LABEL_RATIO });
+    }
+    this.setFeatures("levels", labels);
+  }
+
   /**
-   * @param {"zones" | "hotspots" | "series"} name
+   * @param {"zones" | "levels" | "hotspots" | "series"} name
    * @param {boolean} visible
    */
   setVisible(name, visible) {
@@ -231,14 +245,20 @@ export class RegionMap {
   }
 }
 
+/**
+ * Tell whether a map has no room for labels with names.
+ * @param {HTMLElement} container
+ */
+export const isNarrow = (container) => container.clientWidth < NARROW;
+
 /** @param {HTMLElement} container */
 function paddingOf(container) {
   const { clientWidth: width, clientHeight: height } = container;
-  const beside = width > 2.5 * CARD;
+  const beside = window.matchMedia(BESIDE).matches && width > CARD + LEAST_BESIDE;
   const top = !beside && height > 2 * CARD_HEIGHT ? CARD_HEIGHT : PADDING;
   return {
     left: beside ? CARD : PADDING,
-    right: beside ? PADDING + 40 : PADDING,
+    right: beside ? 3 * PADDING : PADDING,
     top,
     bottom: beside ? PADDING : PADDING + 40,
   };

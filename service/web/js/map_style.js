@@ -1,5 +1,7 @@
 /** How the map is drawn. */
 
+import { LEVEL_COLOURS } from "./levels.js";
+
 /** @typedef {import("maplibre-gl").LayerSpecification} LayerSpecification */
 
 export const SHARE_STEPS = /** @type {const} */ ([0.01, 0.05, 0.15, 0.3]);
@@ -74,9 +76,15 @@ export function mapLayers(theme) {
       paint: { "fill-pattern": "unknown", "fill-opacity": 0.75 },
     },
     line("footprint", "footprint", { "line-color": LINE[theme], "line-width": 1, "line-opacity": 0.6 }, null),
-    line("zones-casing", "zones", { "line-color": "#fff", "line-width": 3.5, "line-opacity": 0.8 }, null),
-    line("zones-line", "zones", { "line-color": LINE[theme], "line-width": 1.5 }, null),
-    line("zones-selected", "zones", { "line-color": SELECTED, "line-width": 4 }, NONE),
+    line(
+      "zones-casing",
+      "zones",
+      { "line-color": byLevel("#15202a", "#fff"), "line-width": byLevel(8, 3.5), "line-opacity": 0.8 },
+      null,
+    ),
+    line("zones-line", "zones", { "line-color": levelColour(theme), "line-width": byLevel(4.5, 1.5) }, null),
+    // Around the outline, whose colour says the level.
+    line("zones-selected", "zones", { "line-color": SELECTED, "line-width": 3, "line-gap-width": 6 }, NONE),
     {
       id: "hotspots-fill",
       type: "fill",
@@ -114,6 +122,8 @@ export function mapLayers(theme) {
         "icon-allow-overlap": true,
       },
     },
+    levelLabels("levels-calm", false),
+    levelLabels("levels-raised", true),
     dots("position", "#7a3fb0", 8),
     {
       // A ring: what it is asked about stays in sight.
@@ -132,6 +142,46 @@ export function mapLayers(theme) {
 }
 
 /**
+ * One value for raised levels, another for all others: green, unknown and not decided.
+ * @param {string | number} raised
+ * @param {string | number} other
+ * @returns {any}
+ */
+const byLevel = (raised, other) => ["match", ["get", "warning_level"], [1, 2, 3], raised, other];
+
+/**
+ * The colour of a zone's outline; where its level is not known, or was not decided, that of any line.
+ * @param {"light" | "dark"} theme
+ * @returns {any}
+ */
+const levelColour = (theme) => [
+  "match",
+  ["get", "warning_level"],
+  ...LEVEL_COLOURS.flatMap((colour, level) => [level, colour]),
+  LINE[theme],
+];
+
+/**
+ * Labels of zones with their levels. A raised one is never left out for want of room: where they meet, the
+ * gravest is drawn last, above the others. Of those that need room, the unknown ones take it before the green.
+ * @param {string} id
+ * @param {boolean} raised
+ * @returns {LayerSpecification}
+ */
+const levelLabels = (id, raised) => ({
+  id,
+  type: "symbol",
+  source: "levels",
+  filter: ["==", ["get", "raised"], raised],
+  layout: {
+    "icon-image": ["get", "image"],
+    "icon-allow-overlap": raised,
+    "symbol-sort-key": raised ? ["get", "order"] : ["-", ["get", "order"]],
+    "symbol-z-order": "source",
+  },
+});
+
+/**
  * What differs between the themes: layer, property, value.
  * @param {"light" | "dark"} theme
  * @returns {[string, string, any][]}
@@ -141,6 +191,6 @@ export function paintOfTheme(theme) {
     ["ground", "background-color", GROUND[theme]],
     ["hillshade", "raster-brightness-max", theme === "dark" ? 0.6 : 1],
     ["footprint", "line-color", LINE[theme]],
-    ["zones-line", "line-color", LINE[theme]],
+    ["zones-line", "line-color", levelColour(theme)],
   ];
 }

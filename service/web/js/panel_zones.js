@@ -3,6 +3,7 @@
 import { Asking } from "./asking.js";
 import { dayChart, onDay, themeColour } from "./charts.js";
 import { fill, h, setStyle } from "./dom.js";
+import { levelMark } from "./levels.js";
 import {
   area,
   areaChange,
@@ -27,12 +28,13 @@ export class ZonesPanel {
     this.app = app;
     this.list = h("div", {});
     this.one = h("div", { class: "answer" });
+    this.note = h("p", { class: "note" });
     this.asking = new Asking(this.one);
     this.element = h(
       "div",
       {},
       h("h2", { text: t("zones.title") }),
-      h("p", { class: "note", text: t("zones.level") }),
+      this.note,
       this.list,
       this.one,
     );
@@ -41,6 +43,8 @@ export class ZonesPanel {
   update() {
     const { zones, zonesProblem } = this.app.places;
     const chosen = this.app.store.view.zone;
+    const { levels } = this.app;
+    fill(this.note, t(levels !== null && levels.levels_missing === null ? "zones.levels" : "zones.level"));
     if (zonesProblem) fill(this.list, h("p", { class: "problem", text: zonesProblem }));
     else if (zones === null) fill(this.list, h("p", { class: "note", text: t("asking.wait") }));
     else if (!zones.features.length) fill(this.list, h("p", { text: t("zones.none") }));
@@ -76,8 +80,11 @@ export class ZonesPanel {
    * @param {string | null} chosen
    */
   table(zones, chosen) {
+    const decided = zones.some(({ properties }) => properties.warning !== null);
+    const rank = (/** @type {any} */ { properties }) =>
+      (decided ? (properties.warning_level ?? 0.5) * 2 : 0) + (properties.high_ratio ?? -1);
     const rows = [...zones]
-      .sort((a, b) => (b.properties.high_ratio ?? -1) - (a.properties.high_ratio ?? -1))
+      .sort((a, b) => rank(b) - rank(a))
       .map(({ properties: zone }) => {
         const change = growth(zone.areas, "1");
         const open = () => this.app.chooseZone(zone.id === chosen ? null : zone.id);
@@ -92,12 +99,13 @@ export class ZonesPanel {
           "tr",
           {},
           h("th", { scope: "row" }, name),
+          decided ? h("td", {}, levelMark(zone.warning_level)) : null,
           h("td", { text: percent(zone.high_ratio) }),
           h("td", { text: km2Change(change) }),
           h("td", { text: km2(zone.unknown_m2) }),
         );
       });
-    const heads = ["zones.name", "zones.share", "zones.change", "zones.unknown"];
+    const heads = ["zones.name", ...(decided ? ["zones.warning"] : []), "zones.share", "zones.change", "zones.unknown"];
     return h(
       "div",
       { class: "scroll", tabindex: 0, role: "group", "aria-label": t("zones.title") },
@@ -150,12 +158,24 @@ export class ZonesPanel {
           text: t("zones.hotspots"),
           onclick: () => this.app.store.set({ panel: "hotspots" }),
         }),
+        zone.warning === null
+          ? null
+          : h("button", {
+              class: "quiet",
+              text: t("zones.why_level"),
+              onclick: () => this.app.store.set({ panel: "levels" }),
+            }),
       ),
       h(
         "dl",
         { class: "facts" },
         h("dt", { text: t("zones.warning") }),
-        h("dd", { text: zone.warning_level === null ? t("zones.warning.none") : String(zone.warning_level) }),
+        h(
+          "dd",
+          {},
+          zone.warning === null ? t("zones.warning.none") : levelMark(zone.warning_level),
+          zone.levels_missing === null ? null : h("p", { text: told("no_levels", zone.levels_missing) }),
+        ),
         h("dt", { text: t("zones.share") }),
         h("dd", { text: percent(zone.high_ratio) }),
         h("dt", { text: t("zones.change7") }),
@@ -200,11 +220,12 @@ export class ZonesPanel {
 function leads({ leads: found }) {
   const heading = h("h3", { text: t("zones.leads") });
   if (!found.length) return [heading, h("p", { class: "note", text: t("zones.leads.none") })];
-  const rows = found.map((/** @type {any} */ { day, lead, high_ratio: ratio, unconfirmed }) =>
+  const rows = found.map((/** @type {any} */ { day, lead, high_ratio: ratio, warning_level: level, unconfirmed }) =>
     h(
       "li",
       {},
       t("zones.lead", { day: longDay(day), n: lead, share: percent(ratio) }),
+      level ? [" ", levelMark(level)] : null,
       unconfirmed ? h("strong", { text: ` ${t("zones.lead.unconfirmed")}` }) : null,
     ),
   );

@@ -90,6 +90,29 @@ export class Places {
     return answer;
   }
 
+  /**
+   * Tell whether the zones that were read are a layer's.
+   * @param {string | null} layer its id
+   */
+  areOf(layer) {
+    return layer !== null && /** @type {any} */ (this.zones)?.layer === layer;
+  }
+
+  /**
+   * What the zones of a layer say of its warning levels; null while they are read.
+   * @param {{id: string, day: string, lead: number}} layer
+   * @returns {import("./levels.js").LayerLevels | null}
+   */
+  levelsOf({ id, day, lead }) {
+    if (!this.areOf(id)) return null;
+    const zones = /** @type {any} */ (this.zones);
+    const levels = zones.features
+      .map((/** @type {any} */ { properties }) => properties.warning)
+      .filter((/** @type {any} */ warning) => warning !== null);
+    levels.sort((/** @type {any} */ a, /** @type {any} */ b) => (b.level ?? 0.5) - (a.level ?? 0.5));
+    return { layer: id, day, lead, levels, levels_missing: zones.levels_missing };
+  }
+
   /** Read the gauges: they follow the present, whatever day the map shows. */
   async readSeries() {
     try {
@@ -125,5 +148,5 @@ export class Places {
 /** @param {any} feature a zone on a day that has no map */
 const withoutValues = (feature) => ({
   ...feature,
-  properties: { ...feature.properties, high_ratio: null, areas: {} },
+  properties: { ...feature.properties, high_ratio: null, areas: {}, warning_level: null, warning: null },
 });

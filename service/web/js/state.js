@@ -2,7 +2,7 @@
 
 /**
  * @typedef {"class" | "susceptibility" | "change" | "zones"} Shows
- * @typedef {"day" | "place" | "zones" | "hotspots" | "gauges" | "area" | "about"} Panel
+ * @typedef {"day" | "levels" | "place" | "zones" | "hotspots" | "gauges" | "area" | "about"} Panel
  * @typedef {[number, number]} Position lon, lat
  * @typedef {object} View
  * @property {string | null} day null: the newest
@@ -24,7 +24,16 @@
  */
 
 export const SHOWS = /** @type {const} */ (["class", "susceptibility", "change", "zones"]);
-export const PANELS = /** @type {const} */ (["day", "place", "zones", "hotspots", "gauges", "area", "about"]);
+export const PANELS = /** @type {const} */ ([
+  "day",
+  "levels",
+  "place",
+  "zones",
+  "hotspots",
+  "gauges",
+  "area",
+  "about",
+]);
 export const MAX_VERTICES = 200;
 const HIDEABLE = /** @type {const} */ (["zones", "hotspots", "gauges"]);
 const DAY = /^\d{4}-\d{2}-\d{2}$/;

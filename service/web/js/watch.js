@@ -58,6 +58,8 @@ export class Watch {
     this.later = [];
     /** The current forecasts, by lead. @type {LayerInfo[]} */
     this.forecasts = [];
+    /** What stands now by lead, and drills that run. @type {import("./levels.js").Warnings} */
+    this.warnings = { exercises: [], layers: [] };
     /** The last day that any layer is known of. @type {string | null} */
     this.end = null;
     /** The last day of the window; null until the status is known. @type {string | null} */
@@ -97,15 +99,17 @@ export class Watch {
     try {
       const status = /** @type {Status} */ (await getJson("status"));
       const newest = status.latest_day ?? status.today;
-      const [{ layers, later }, { forecasts }] = await Promise.all([
+      const [{ layers, later }, { forecasts }, warnings] = await Promise.all([
         this.readLayers(newest, wanted),
         getJson("forecasts"),
+        getJson("warnings"),
       ]);
       // All at once: a status of now beside layers of a minute ago would contradict itself.
       this.status = status;
       this.layers = layers;
       this.later = later;
       this.forecasts = forecasts;
+      this.warnings = warnings;
       this.answeredAt = Date.now();
       this.problem = null;
       this.wait = EVERY_MS;
