@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from service.files import digest_of
 from service.layer_windows import LayerWindows
 from service.settings import RegionSettings
+from service.warnings import state_of
 from service.workshop import Workshop
 
 # What must be the same for two layers to be compared: only then is a difference a change of the weather.
@@ -26,7 +28,7 @@ def layer_basis(shop: Workshop, made: LayerWindows) -> dict[str, str]:
         "coverage": digest_of(shop.settings.forcing.min_coverage),
         "region": _region_digest(shop.settings.region),
         **fixed_basis(shop),
-        **_warning_rules(shop),
+        **_levels(shop, made.windows.day),
         **made.basis,
     }
 
@@ -48,9 +50,15 @@ def are_comparable(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(kind in one and one[kind] == other.get(kind) for kind in FIXED)
 
 
-def _warning_rules(shop: Workshop) -> dict[str, str]:
-    """A layer carries levels where its model may warn: with other thresholds it is made again."""
-    return {"warnings": digest_of(shop.settings.warnings.model_dump())} if shop.model.may_warn else {}
+def _levels(shop: Workshop, day: date) -> dict[str, str]:
+    """What levels are decided from beside the map: when one of it is another, the layer is made again."""
+    if not shop.model.may_warn:
+        return {}
+    before = shop.ledger.levels.before(day, as_of=shop.as_of)
+    return {
+        "warnings": digest_of(shop.settings.warnings.model_dump()),
+        "levels": digest_of([state_of(item) for item in before.warnings] if before is not None else []),
+    }
 
 
 def _region_digest(region: RegionSettings) -> str:

@@ -137,6 +137,19 @@ def incomparable(warning: ZoneWarning) -> ZoneWarning:
     return warning.model_copy(update={"reference_share": None})
 
 
+def state_of(warning: ZoneWarning) -> tuple[str, int | None, float | None, int, float | None, float | None]:
+    """Return what the next day's decision goes on with."""
+    numbers = warning.numbers
+    return (
+        warning.zone,
+        warning.level,
+        warning.reference_share,
+        warning.calm_days,
+        numbers.get(REFERENCE_UNKNOWN),
+        numbers.get(CALM_LEVEL),
+    )
+
+
 @dataclass(frozen=True)
 class _State:
     """A level, why, and what the next day goes on with."""

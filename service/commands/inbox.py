@@ -71,7 +71,13 @@ def make_inbox(host: str, port: int, say: Callable[[str], None]) -> ThreadingHTT
 
 @alerts.command(epilog="Example: colluvium alerts inbox --port 9095")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=9095, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=9095,
+    show_default=True,
+    help="Which port; 0 takes a free one.",
+)
 def inbox(host: str, port: int) -> None:
     """Show the alerts that Alertmanager sends, one line each, until Ctrl-C.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from service.daemon import Children
@@ -17,6 +19,15 @@ from service.logs import configure_logging
 from tests.fix_region import LAST_DAY, ToyRegion
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def verbose() -> Iterator[None]:
+    """Lines of every level, whatever a command that ran in this process before has set."""
+    before = structlog.get_config()
+    configure_logging(verbose=True, environ={})
+    yield
+    structlog.configure(**before)
 
 
 def run(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -102,6 +113,7 @@ def test_what_libraries_log_warn_and_die_of_is_json_too() -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.usefixtures("verbose")
 def test_the_daemons_lines_about_a_child_carry_the_childs_own_run_id(
     toy: ToyRegion, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +130,7 @@ def test_the_daemons_lines_about_a_child_carry_the_childs_own_run_id(
     assert len(set(own)) == 2
 
 
+@pytest.mark.usefixtures("verbose")
 def test_a_child_that_was_killed_is_told_from_one_that_ended(
     toy: ToyRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:

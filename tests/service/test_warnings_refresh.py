@@ -121,6 +121,20 @@ def test_the_levels_of_a_withdrawn_layer_no_longer_stand(toy: ToyRegion) -> None
     assert {item.zone: item.previous for item in third.warnings} == expected
 
 
+def test_a_day_is_decided_again_when_the_one_before_it_no_longer_stands(toy: ToyRegion) -> None:
+    *_, before, wrong, newest = made(toy, *days_until(DAY, 4))
+    with toy.ledger() as ledger:
+        ledger.withdraw(wrong, "A. Rossi", "a gauge was flooded", [])
+
+    (again,) = toy.refresh(DAY)
+
+    assert again.outcome == Outcome.PUBLISHED
+    assert again.layer is not None
+    assert again.layer.revision == newest.revision + 1
+    assert [item.previous for item in again.layer.warnings] == [item.level for item in before.warnings]
+    assert toy.refresh(DAY)[0].outcome == Outcome.UNCHANGED
+
+
 def test_a_replay_of_an_earlier_moment_decides_as_it_was_decided_then(toy: ToyRegion) -> None:
     *_, third = made(toy, *days_until(DAY, 3))
     then = toy.clock()
