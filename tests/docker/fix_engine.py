@@ -171,9 +171,16 @@ def _make_base(image: str) -> None:
         raise NoEngine("the base image is made by debootstrap, as root: apt-get install debootstrap")
     with tempfile.TemporaryDirectory(prefix="colluvium-base-") as made:
         root = Path(made) / "root"
-        mirror = os.environ.get("COLLUVIUM_TEST_MIRROR", "http://deb.debian.org/debian")
+        mirror = os.environ.get("COLLUVIUM_TEST_MIRROR")  # default: debootstrap's own
         _say(
-            [program, "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), mirror],
+            [
+                program,
+                "--variant=minbase",
+                f"--include={','.join(PACKAGES)}",
+                SUITE,
+                str(root),
+                *([mirror] if mirror else []),
+            ],
             timeout=600,
         )
         for rubbish in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale"):
