@@ -38,7 +38,7 @@ audit: $(BIN)/python
 
 bench: $(VENV)/.dev
 	tests/install_clients.sh
-	$(BIN)/python tests/benchmarks/bench_refresh.py
+	$(BIN)/colluvium bench
 	$(BIN)/python tests/benchmarks/bench_postgis.py
 	$(BIN)/python tests/benchmarks/bench_tiles.py
 	$(BIN)/python tests/benchmarks/bench_ingest.py --kind csv

@@ -11,6 +11,7 @@ has no place of its own for them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,11 +20,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from exporters.cog_files import StripCog, refuse_cut_short, to_cog
+from exporters.cog_files import StripCog
+from exporters.cog_header import Band, Notes
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, CLASS_NODATA, NODATA, SCALE, TOP, ClassScheme
 
 SUSCEPTIBILITY = "susceptibility.tif"
@@ -33,7 +34,7 @@ PROVENANCE = "provenance.tif"
 INDEX_NOTE = "Susceptibility is an index relative to the model's sampling ratio, not a probability."
 SYNTHETIC_NOTE = "Synthetic: made from synthetic inputs, says nothing about a real place."
 
-SMALL_BLOCK = 128  # of provenance.tif: the forcing grid is small, and blocks are written whole
+SMALL_BLOCK = 128  # of provenance.tif: the forcing grid is small, and tiles are filled up to their edges
 
 
 class ProvenanceBand(NamedTuple):
@@ -95,8 +96,7 @@ class LayerTags:
 class LayerWriter:
     """Writes susceptibility.tif and class.tif into `folder` from strips of stored susceptibility.
 
-    Strips come north to south, of any height. Plain tiled files collect them; `finish` turns those into
-    COGs with overviews and removes them. Memory is a strip and GDAL's block cache.
+    Strips come north to south, of any height; `threads` pack each file's tiles behind them (StripCog).
     """
 
     def __init__(
@@ -112,27 +112,37 @@ class LayerWriter:
     ) -> None:
         self._folder, self._shape, self._scheme = folder, shape, scheme
         self._row = 0
-        place = {"crs": crs, "transform": transform, "shape": shape, "threads": threads}
+        place: dict[str, Any] = {"crs": crs, "transform": transform, "shape": shape, "threads": threads}
         breaks = {"COLLUVIUM_BREAKS": " ".join(f"{value:g}" for value in scheme.breaks)}
         # An average keeps the map's tone; of classes the nearest cell, because a mode would
         # wipe the rare high class out of every overview.
-        self._susceptibility = StripCog(
-            folder / SUSCEPTIBILITY, dtype="uint8", nodata=NODATA, resampling="AVERAGE", **place
-        )
         # No GDAL scale: QGIS would apply it here and not to PostGIS rasters, which know none, and the same
         # cell would read 0.52 in one and 130 in the other.
-        self._susceptibility.plain.descriptions = (f"susceptibility x {TOP}",)
-        self._susceptibility.plain.update_tags(
-            COLLUVIUM_SCALE=f"{SCALE:g}", **tags.to_tags("Landslide susceptibility"), **breaks
+        scale = {"COLLUVIUM_SCALE": f"{SCALE:g}"}
+        self._susceptibility = StripCog(
+            folder / SUSCEPTIBILITY,
+            dtype="uint8",
+            nodata=NODATA,
+            resampling="AVERAGE",
+            notes=Notes(
+                (Band(f"susceptibility x {TOP}"),),
+                scale | tags.to_tags("Landslide susceptibility") | breaks,
+            ),
+            **place,
         )
+        names = {f"CATEGORY_{code}": name for code, name in enumerate(_categories())}
         self._classes = StripCog(
-            folder / CLASSES, dtype="uint8", nodata=CLASS_NODATA, resampling="NEAREST", **place
+            folder / CLASSES,
+            dtype="uint8",
+            nodata=CLASS_NODATA,
+            resampling="NEAREST",
+            notes=Notes(
+                (Band("class", tags=names),),
+                tags.to_tags("Landslide susceptibility class") | breaks,
+                _colours(),
+            ),
+            **place,
         )
-        classes = self._classes.plain
-        classes.descriptions = ("class",)
-        classes.write_colormap(1, _colours())
-        classes.update_tags(**tags.to_tags("Landslide susceptibility class"), **breaks)
-        classes.update_tags(1, **{f"CATEGORY_{code}": name for code, name in enumerate(_categories())})
 
     def write(self, row: int, strip: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Write stored susceptibility, uint8 (rows, width), whose first row is `row`; return its classes.
@@ -162,7 +172,7 @@ class LayerWriter:
         (self._folder / f"{CLASSES}.aux.xml").write_text(_category_names(), "utf-8")
 
     def close(self) -> None:
-        """Give up: close what is open and remove the plain files."""
+        """Give up what is not finished, and leave nothing of it."""
         self._susceptibility.close()
         self._classes.close()
 
@@ -196,34 +206,29 @@ def write_provenance(
             raise ValueError(f"provenance {name!r} has shape {value.shape}, expected ({len(cells)},)")
     if len(cells) and np.nanmax(values["basis"]) >= 2**24:
         raise ValueError("a code of 'basis' needs more than 24 bits and would not survive float32")
-    plain = path.with_name(f".{path.stem}.part.tif")
-    block = np.full(shape, np.nan, np.float32)
-    with rasterio.open(
-        plain,
-        "w",
-        driver="GTiff",
+    said = tags.to_tags("What landslide susceptibility rests on") | {"COLLUVIUM_CELLS": str(k)}
+    bands = tuple(Band(band.name, band.unit, {"MEANING": band.meaning}) for band in PROVENANCE_BANDS)
+    out = StripCog(
+        path,
         crs=crs,
         transform=Affine(transform.a * k, 0, transform.c, 0, transform.e * k, transform.f),
-        height=shape[0],
-        width=shape[1],
-        count=len(names),
+        shape=shape,
         dtype="float32",
-        nodata=np.nan,
-        interleave="pixel",
-        tiled=True,
-        blockxsize=SMALL_BLOCK,
-        blockysize=SMALL_BLOCK,
-    ) as out:
-        out.descriptions = tuple(names)
-        out.units = tuple(band.unit for band in PROVENANCE_BANDS)
-        out.update_tags(**tags.to_tags("What landslide susceptibility rests on"), COLLUVIUM_CELLS=str(k))
-        for number, band in enumerate(PROVENANCE_BANDS, start=1):
-            block[cells[:, 0], cells[:, 1]] = values[band.name]
-            out.write(block, number)
-            out.update_tags(number, MEANING=band.meaning)
-    refuse_cut_short(plain, shape, 4 * len(names), SMALL_BLOCK)
-    # Codes and shares of windows are not to be averaged into something no cell said.
-    to_cog(plain, path, "NEAREST", threads, SMALL_BLOCK)
+        nodata=float("nan"),
+        # Codes and shares of windows are not to be averaged into something no cell said.
+        resampling="NEAREST",
+        threads=threads,
+        notes=Notes(bands, said),
+        block=SMALL_BLOCK,
+    )
+    with closing(out):
+        for row in range(0, shape[0], SMALL_BLOCK):
+            strip = np.full((len(names), min(SMALL_BLOCK, shape[0] - row), shape[1]), np.nan, np.float32)
+            here = (cells[:, 0] >= row) & (cells[:, 0] < row + SMALL_BLOCK)
+            for band, name in enumerate(names):
+                strip[band, cells[here, 0] - row, cells[here, 1]] = values[name][here]
+            out.write(row, strip)
+        out.finish()
 
 
 def _categories() -> tuple[str, ...]:

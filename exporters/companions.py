@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 
 from exporters.cog import SYNTHETIC_NOTE, LayerTags
 from exporters.cog_files import StripCog
+from exporters.cog_header import Band, Notes
 from exporters.layer import BEYOND_FACTORS, BEYOND_WINDOW, NODATA, SCALE, TOP, ForecastBasis, Layer, Odds
 
 UNCERTAINTY = "uncertainty.tif"
@@ -67,28 +68,27 @@ def open_uncertainty(
     threads: int,
 ) -> StripCog:
     """Begin uncertainty.tif; strips are uint8 (2, rows, width)."""
-    out = StripCog(
+    bits = {f"BIT_{bit.value}": f"{bit.name}: {bit.meaning}" for bit in MARK_BITS}
+    outside = {"MEANING": "what lies outside the training ranges, by bits; 0: nothing"}
+    said = {"COLLUVIUM_SCALE": f"{SCALE:g}", "COLLUVIUM_MEMBERS": str(members)}
+    return StripCog(
         folder / UNCERTAINTY,
         crs=crs,
         transform=transform,
         shape=shape,
         dtype="uint8",
         nodata=NODATA,
-        bands=2,
         # Bits have no average, and a spread averaged over a slope hides where the models disagree.
         resampling="NEAREST",
         threads=threads,
+        notes=Notes(
+            (
+                Band(f"spread x {TOP}", tags={"MEANING": spread_meaning(members)}),
+                Band("out_of_domain", tags=outside | bits),
+            ),
+            said | tags.to_tags("Uncertainty of landslide susceptibility"),
+        ),
     )
-    out.plain.descriptions = (f"spread x {TOP}", "out_of_domain")
-    out.plain.update_tags(
-        COLLUVIUM_SCALE=f"{SCALE:g}",
-        COLLUVIUM_MEMBERS=str(members),
-        **tags.to_tags("Uncertainty of landslide susceptibility"),
-    )
-    out.plain.update_tags(1, MEANING=spread_meaning(members))
-    bits = {f"BIT_{bit.value}": f"{bit.name}: {bit.meaning}" for bit in MARK_BITS}
-    out.plain.update_tags(2, MEANING="what lies outside the training ranges, by bits; 0: nothing", **bits)
-    return out
 
 
 def open_probability(
@@ -102,7 +102,19 @@ def open_probability(
     threads: int,
 ) -> StripCog:
     """Begin probability.tif; strips are float32 (rows, width)."""
-    out = StripCog(
+    said = tags.to_tags("Probability of a landslide")
+    # Not the index's note, which says that it is no probability.
+    note = f"{odds_meaning(odds)} {SYNTHETIC_NOTE}" if tags.synthetic else odds_meaning(odds)
+    said |= {
+        "TIFFTAG_IMAGEDESCRIPTION": (
+            f"Probability of a landslide per {odds.per}, {tags.region}, {tags.when}. {note}"
+        ),
+        "COLLUVIUM_NOTE": note,
+        "COLLUVIUM_EVENT_RATE": repr(odds.event_rate),
+        "COLLUVIUM_PER": odds.per,
+        "COLLUVIUM_POSITIVES_SHARE": repr(odds.positives_share),
+    }
+    return StripCog(
         folder / PROBABILITY,
         crs=crs,
         transform=transform,
@@ -111,22 +123,8 @@ def open_probability(
         nodata=float("nan"),
         resampling="AVERAGE",
         threads=threads,
+        notes=Notes((Band(f"probability per {odds.per}", "1"),), said),
     )
-    out.plain.descriptions = (f"probability per {odds.per}",)
-    out.plain.units = ("1",)
-    said = tags.to_tags("Probability of a landslide")
-    # Not the index's note, which says that it is no probability.
-    note = f"{odds_meaning(odds)} {SYNTHETIC_NOTE}" if tags.synthetic else odds_meaning(odds)
-    said["TIFFTAG_IMAGEDESCRIPTION"] = (
-        f"Probability of a landslide per {odds.per}, {tags.region}, {tags.when}. {note}"
-    )
-    out.plain.update_tags(
-        COLLUVIUM_EVENT_RATE=repr(odds.event_rate),
-        COLLUVIUM_PER=odds.per,
-        COLLUVIUM_POSITIVES_SHARE=repr(odds.positives_share),
-        **said | {"COLLUVIUM_NOTE": note},
-    )
-    return out
 
 
 def open_quantiles(
@@ -140,26 +138,25 @@ def open_quantiles(
     threads: int,
 ) -> StripCog:
     """Begin quantiles.tif; strips are uint8 (3, rows, width), in the order of QUANTILE_BANDS."""
-    out = StripCog(
+    said = {
+        "COLLUVIUM_SCALE": f"{SCALE:g}",
+        "COLLUVIUM_FORECAST": f"{forecast.feed}, {forecast.members} members",
+    }
+    bands = tuple(
+        Band(f"{name} x {TOP}", tags={"MEANING": quantile_meaning(share, forecast)})
+        for name, share in QUANTILE_BANDS.items()
+    )
+    return StripCog(
         folder / QUANTILES,
         crs=crs,
         transform=transform,
         shape=shape,
         dtype="uint8",
         nodata=NODATA,
-        bands=len(QUANTILE_BANDS),
         resampling="AVERAGE",
         threads=threads,
+        notes=Notes(bands, said | tags.to_tags("Quantiles of landslide susceptibility")),
     )
-    out.plain.descriptions = tuple(f"{name} x {TOP}" for name in QUANTILE_BANDS)
-    out.plain.update_tags(
-        COLLUVIUM_SCALE=f"{SCALE:g}",
-        COLLUVIUM_FORECAST=f"{forecast.feed}, {forecast.members} members",
-        **tags.to_tags("Quantiles of landslide susceptibility"),
-    )
-    for number, share in enumerate(QUANTILE_BANDS.values(), start=1):
-        out.plain.update_tags(number, MEANING=quantile_meaning(share, forecast))
-    return out
 
 
 def quantile_meaning(share: float, forecast: ForecastBasis) -> str:

@@ -162,7 +162,12 @@ def _metadata(layer: Layer) -> dict[str, str]:
     }
 
 
+_PLAIN_MULTIPOLYGON = b"\x01\x06\x00\x00\x00"  # little-endian, without heights
+
+
 def _multi(wkb: bytes) -> bytes:
+    if wkb.startswith(_PLAIN_MULTIPOLYGON):
+        return wkb
     # Twice, because a mended zone may be a collection of a multipolygon and what else was left of it.
     parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(shapely.from_wkb(wkb))))
     parts = [part for part in parts if part.geom_type == "Polygon"]

@@ -71,13 +71,19 @@ class ClassScheme(_Value):
 
     def classify(self, stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return classes 1..4 of stored susceptibility (uint8, any shape); 255 becomes 0."""
-        table = np.searchsorted(np.array(self.codes), np.arange(256), side="right").astype(np.uint8) + 1
-        table[TOP + 1 :] = CLASS_NODATA
-        return np.asarray(table[stored])
+        first, second, third = self.codes
+        # Comparisons of bytes run on vectors; looking each cell up in a table does not.
+        classes = np.add(stored >= first, 1, dtype=np.uint8)
+        classes += stored >= second
+        classes += stored >= third
+        classes *= stored <= TOP
+        return classes
 
 
 def store(susceptibility: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Return susceptibility (0..1, any shape) as stored uint8; NaN becomes 255."""
+    if susceptibility.size and susceptibility.min() >= 0 and susceptibility.max() <= 1:  # so none is NaN
+        return np.asarray(np.rint(susceptibility * (1 / SCALE)), np.uint8)
     known = np.isfinite(susceptibility)
     scaled = np.rint(np.where(known, susceptibility, 0) * (1 / SCALE))
     return np.where(known, np.clip(scaled, 0, TOP), NODATA).astype(np.uint8)

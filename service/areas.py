@@ -14,70 +14,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.windows import Window
+from affine import Affine
 
-from exporters.cog import CLASSES, PROVENANCE
 from exporters.layer import CLASS_LABELS, ZoneArea
-from service.errors import StorageError
+from service.earlier_layer import EarlierLayer
 from service.region import Zone
+from service.zone_strips import ZoneStrips, pieces
 
 REGION_NAME = "whole region"
 _CLASSES = len(CLASS_LABELS) + 1
-_STRIP_ROWS = 512
+_KNOWN = range(1, _CLASSES)
+_FEW = 8  # changed cells are counted one by one where fewer than one in so many changed
+
+Stored = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
 
 
 class AreaCounter:
-    """Counts cells by zone and class while a layer is written.
+    """Counts cells by zone and class while a layer is made.
 
     `counts` is int64 (zones + 1, 5): zone codes 0 (outside every zone) to the last, classes 0 (unknown)
-    to 4. With `mask_path`, unknown cells outside the mask are not counted at all.
+    to 4. Unknown cells outside the mask, where `zones` has one, are not counted at all.
     """
 
-    def __init__(self, zones_path: Path, zones: int, mask_path: Path | None = None) -> None:
-        self.counts = np.zeros((zones + 1, _CLASSES), np.int64)
-        self._zones = rasterio.open(zones_path)
-        self._mask = rasterio.open(mask_path) if mask_path is not None else None
+    def __init__(self, zones: ZoneStrips) -> None:
+        self.counts: Counts = np.zeros((zones.zones + 1, _CLASSES), np.int64)
+        self._zones = zones
 
-    def add(self, row: int, classes: npt.NDArray[np.uint8]) -> None:
+    def add(self, row: int, classes: Stored) -> None:
         """Count classes, uint8 (rows, width), whose first row is `row`.
 
         Raises ValueError for a zone code that the zones do not have.
         """
-        window = Window(0, row, classes.shape[1], classes.shape[0])
-        codes = self._zones.read(1, window=window)
-        inside = None if self._mask is None else self._mask.read(1, window=window) > 0
-        self.counts += count_classes(codes, classes, len(self.counts) - 1, inside)
+        for first, rows in pieces(row, len(classes)):
+            self._add(first, classes[first - row : first - row + rows])
 
-    def close(self) -> None:
-        """Close the rasters."""
-        self._zones.close()
-        if self._mask is not None:
-            self._mask.close()
+    def _add(self, row: int, classes: Stored) -> None:
+        inside = None if classes.all() else self._zones.inside(row, len(classes))
+        for first, stop, code in self._zones.spans(row, len(classes)):
+            part = classes[:, first:stop]
+            counted = None if inside is None else inside[:, first:stop]
+            if code is None:
+                codes = self._zones.codes(row, len(classes))[:, first:stop]
+                self.counts += _by_zone(codes, part, counted, len(self.counts))
+            else:
+                self.counts[code] += _by_class(part, counted)
 
 
-def count_classes(
-    codes: npt.NDArray[np.integer[Any]],
-    classes: npt.NDArray[np.uint8],
-    zones: int,
-    inside: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.int64]:
-    """Count cells by zone code 0..zones and class 0..4: int64 (zones + 1, 5).
+def _by_class(classes: Stored, inside: npt.NDArray[np.bool_] | None = None) -> Counts:
+    """Count cells by class: int64 (5,); unknown ones that are not `inside` (same shape) are left out."""
+    counts = [0, *(int(np.count_nonzero(classes == value)) for value in _KNOWN)]
+    counts[0] = classes.size - sum(counts)
+    if counts[0] and inside is not None:
+        counts[0] = int(np.count_nonzero(inside & (classes == 0)))
+    return np.array(counts, np.int64)
 
-    `codes` and `classes` share a shape; unknown cells that are not `inside` (same shape) are left out.
-    """
+
+def _by_zone(
+    codes: npt.NDArray[np.integer[Any]], classes: Stored, inside: npt.NDArray[np.bool_] | None, zones: int
+) -> Counts:
+    """Count cells by zone code and class: int64 (zones, 5); all of one shape, `inside` as in `_by_class`."""
     keys = codes.astype(np.int32) * _CLASSES + classes
     if inside is not None:
         keys = keys[inside | (classes > 0)]
-    counts = np.bincount(keys.ravel(), minlength=(zones + 1) * _CLASSES)
-    if len(counts) > (zones + 1) * _CLASSES:
-        raise ValueError(f"the zones raster holds code {int(codes.max())}, but there are {zones} zones")
-    return counts.reshape(zones + 1, _CLASSES)
+    return np.bincount(keys.ravel(), minlength=zones * _CLASSES).reshape(zones, _CLASSES)
 
 
 @dataclass(frozen=True)
@@ -105,24 +109,91 @@ class Change:
         return cells.sum(axis=0) - cells.sum(axis=1), int(cells.sum())
 
 
-def class_area_changes(
-    folder: Path, earlier: Mapping[int, Path], zones_path: Path, zones: int, *, k: int
-) -> dict[int, Change]:
-    """Compare the layer in `folder` with earlier layers' folders, by how many days earlier they are.
+class ChangeCounter:
+    """Counts how cells changed class since earlier layers, while the newer one is made.
 
-    Streams class.tif of both by strips, with `basis` of provenance.tif (forcing cells of k x k cells) and
-    the zones raster. A layer on another grid, or without a cell in common, gets no entry.
-    Raises StorageError for a layer that cannot be read.
+    `earlier` says how many days earlier each layer is. The newer one lies on a grid of `shape` and
+    `transform`, with `basis` float32 (rows, columns) for its forcing cells of k x k cells, the codes of
+    provenance.tif; NaN where a forcing cell has no window, and so no known cell.
     """
-    found = {}
-    for days, before in earlier.items():
-        try:
-            change = _change(folder, before, zones_path, zones, k)
-        except rasterio.errors.RasterioIOError as error:
-            raise StorageError(f"cannot compare {folder} with {before}: {error}") from error
-        if change is not None:
-            found[days] = change
-    return found
+
+    def __init__(
+        self,
+        earlier: Mapping[int, EarlierLayer],
+        zones: ZoneStrips,
+        *,
+        basis: npt.NDArray[np.float32],
+        k: int,
+        shape: tuple[int, int],
+        transform: Affine,
+    ) -> None:
+        self._zones, self._k, self._known = zones, k, 0
+        self._counts: dict[int, Counts] = {}
+        self._earlier: dict[int, tuple[EarlierLayer, npt.NDArray[np.bool_]]] = {}
+        for days, layer in earlier.items():
+            if layer.lies_on(shape, transform) and layer.basis.shape == basis.shape:
+                self._earlier[days] = layer, np.isnan(basis) | (layer.basis == basis)
+                self._counts[days] = np.zeros((zones.zones + 1, _CLASSES, _CLASSES), np.int64)
+
+    def add(self, row: int, classes: Stored) -> None:
+        """Count classes, uint8 (rows, width), whose first row is `row`.
+
+        Raises StorageError for an earlier layer that cannot be read.
+        """
+        for first, rows in pieces(row, len(classes)):
+            here = classes[first - row : first - row + rows]
+            known = int(np.count_nonzero(here))
+            self._known += known
+            if not known:
+                continue
+            for days, (layer, same) in self._earlier.items():
+                self._add(first, _where_same(here, same, first, self._k), layer, self._counts[days])
+
+    def changes(self) -> dict[int, Change]:
+        """Return what changed, by how many days earlier.
+
+        A layer on another grid, or without a cell in common, has no entry.
+        """
+        found = {days: Change(counts[:, 1:, 1:], self._known) for days, counts in self._counts.items()}
+        return {days: change for days, change in found.items() if change.transitions.any()}
+
+    def _add(self, row: int, here: Stored, layer: EarlierLayer, counts: Counts) -> None:
+        then = layer.classes(row, len(here))
+        for first, stop, code in self._zones.spans(row, len(here)):
+            before, now = then[:, first:stop], here[:, first:stop]
+            if code is None:
+                codes = self._zones.codes(row, len(here))[:, first:stop]
+                keys = (codes.astype(np.int32) * _CLASSES + before) * _CLASSES + now
+                counts += np.bincount(keys.ravel(), minlength=counts.size).reshape(counts.shape)
+            else:
+                counts[code] += _pairs(before, now)
+
+
+def _pairs(before: Stored, now: Stored) -> Counts:
+    """Count cells by class before and now, both known: int64 (5, 5), nothing in row or column 0."""
+    differs = before != now
+    changed = int(np.count_nonzero(differs))
+    if changed * _FEW > now.size:
+        pairs = _bincount_pairs(before, now)
+    else:
+        pairs = _bincount_pairs(before[differs], now[differs])
+        # Whoever is not among the changed is what it was.
+        pairs += np.diag([0, *(int(np.count_nonzero(now == value)) for value in _KNOWN)] - pairs.sum(axis=0))
+    pairs[0], pairs[:, 0] = 0, 0
+    return pairs
+
+
+def _bincount_pairs(before: Stored, now: Stored) -> Counts:
+    keys = before * np.uint8(_CLASSES) + now
+    return np.bincount(keys.ravel(), minlength=_CLASSES**2).reshape(_CLASSES, _CLASSES)
+
+
+def _where_same(classes: Stored, same: npt.NDArray[np.bool_], row: int, k: int) -> Stored:
+    """Return classes, unknown in the forcing cells that are not the `same`."""
+    of_row = np.arange(row, row + len(classes)) // k
+    if same[of_row[0] : of_row[-1] + 1].all():
+        return classes
+    return classes * np.repeat(same[of_row], k, axis=1)[:, : classes.shape[1]]
 
 
 def zone_areas(
@@ -178,39 +249,3 @@ def _areas_of(
         )
         for index, label in enumerate(CLASS_LABELS)
     ]
-
-
-def _change(folder: Path, before: Path, zones_path: Path, zones: int, k: int) -> Change | None:
-    same = _same_basis(folder / PROVENANCE, before / PROVENANCE)
-    size = _CLASSES * _CLASSES
-    counts = np.zeros((zones + 1) * size, np.int64)
-    known = 0
-    with (
-        rasterio.open(folder / CLASSES) as now,
-        rasterio.open(before / CLASSES) as then,
-        rasterio.open(zones_path) as codes,
-    ):
-        if same is None or now.shape != then.shape or not now.transform.almost_equals(then.transform, 1e-6):
-            return None
-        step = max(1, _STRIP_ROWS // k) * k
-        for row in range(0, now.height, step):
-            window = Window(0, row, now.width, min(step, now.height - row))
-            here, there = now.read(1, window=window), then.read(1, window=window)
-            known += int(np.count_nonzero(here))
-            comparable = same[row // k : (row + step) // k]
-            here *= np.repeat(np.repeat(comparable, k, axis=0), k, axis=1)[: len(here), : now.width]
-            keys = (codes.read(1, window=window).astype(np.int32) * _CLASSES + there) * _CLASSES + here
-            counts += np.bincount(keys.ravel(), minlength=len(counts))
-    transitions = counts.reshape(zones + 1, _CLASSES, _CLASSES)[:, 1:, 1:]
-    return Change(transitions, known) if transitions.any() else None
-
-
-def _same_basis(now: Path, before: Path) -> npt.NDArray[np.bool_] | None:
-    """Forcing cells with the same series behind both layers: bool (rows, columns)."""
-    bands = []
-    for path in (now, before):
-        with rasterio.open(path) as provenance:
-            bands.append(provenance.read(provenance.descriptions.index("basis") + 1))
-    if bands[0].shape != bands[1].shape:
-        return None
-    return np.asarray(bands[0] == bands[1])  # NaN, no statement, equals nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Literal
 
 from exporters.base import ExportError
 from service.bundle import Bundle, check_region
+from service.engines.dask_check import look_at_engine
 from service.errors import ColluviumError
 from service.factor_stack import FactorStack
 from service.feed_log import Problem
@@ -21,6 +23,7 @@ from service.feeds.base import Batch
 from service.feeds.opening import open_feeds
 from service.fetching import Deadline, fetch_all
 from service.ingest import known_days
+from service.manifest import Manifest
 from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
 from service.readings import Archive
@@ -29,7 +32,7 @@ from service.runtime import chosen_device, onnx_runtime
 from service.settings import Settings
 from service.settings_outlets import FolderExporter, PostgisExporter
 from service.stamps import utc_now
-from service.state import state_bytes
+from service.state_keep import choose_keep, folder_bytes, state_digests
 from service.workshop import archive_path
 
 # One day's layer compresses to about this; the state is exact.
@@ -82,12 +85,17 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
         words = f"{manifest.name} {manifest.version}, proven; {manifest.may_warn_reason}"
         return Check("bundle", "ok" if manifest.may_warn else "warn", words)
 
+    def look_at_engine_now() -> Check:
+        state, words = look_at_engine(settings, region, bundle)
+        return Check("engine", state, words)
+
     feeds = _Feeds(settings)
     steps: list[tuple[str, Callable[[], Check]]] = [
         ("runtime", lambda: _look_at_runtime(settings)),
         ("region", look_at_region),
         ("bundle", look_at_bundle),
         ("factors", lambda: _look_at_factors(settings, region, bundle)),
+        *([("engine", look_at_engine_now)] if settings.engine.kind == "dask" else []),
         *[(f"feed {feed.name}", partial(feeds.look, number)) for number, feed in enumerate(settings.feeds)],
         *[
             (f"exporter {section.name}", partial(_look_at_exporter, section, settings))
@@ -214,20 +222,37 @@ def _look_at_disk(settings: Settings, region: Region | None, bundle: Bundle | No
     free = shutil.disk_usage(folder).free
     if region is None or bundle is None:
         return Check("disk", "warn", f"{free / 2**30:.1f} GiB free; need unknown: region or bundle failed")
-    cells = len(region.forcing.active) * region.forcing.k**2
-    # A model change needs the old state and the new one for a while.
-    manifest = bundle.manifest
-    states = 2 * state_bytes(manifest, len(region.forcing.active), region.forcing.k)
+    manifest, asked = bundle.manifest, settings.inference
+    digests: list[str] = []
+    # Without factors no state is of this bundle; that they are missing is said by their own check.
+    with contextlib.suppress(ColluviumError), FactorStack.open(settings.stack_path, region.grid) as stack:
+        digests = state_digests(region, stack, manifest, asked.min_patch_observed)
+    place = settings.data_dir / "state"
+    kept = choose_keep(asked, manifest, digests, place, region)
+    names = {digest[:16] for digest in digests}
+    others = sum(folder_bytes(path) for path in place.glob("*") if path.name not in names)
+    # At a change of model the old states and the new ones are there for a while.
+    states = max(0, kept.need - kept.have) + max(0, kept.need - others)
+    layers = settings.schedule.catch_up_days * _layer_bytes(region, manifest)
+    members = f"with {manifest.members} members " if manifest.members else ""
+    text = (
+        f"{free / 2**30:.1f} GiB free on {folder}, {(states + layers) / 2**30:.1f} GiB needed: {members}"
+        f"{2 * kept.need / 2**30:.2f} GiB of states ({kept.keep}) while the model changes, of which "
+        f"{(kept.have + others) / 2**30:.2f} GiB are there, and {layers / 2**30:.1f} GiB of layers"
+    )
+    if kept.fell_back:
+        text += f"; the states are recomputed for each layer, which takes longer: {kept.reason}"
+    fits = free > states + layers
+    if not fits and kept.keep == "stored":
+        text += '; free some, or set inference.state = "recomputed", which stores no states and takes longer'
+    return Check("disk", "fail" if not fits else "warn" if kept.fell_back else "ok", text)
+
+
+def _layer_bytes(region: Region, manifest: Manifest) -> float:
     per_cell = _LAYER_BYTES_PER_CELL
     per_cell += _UNCERTAINTY_BYTES_PER_CELL if manifest.members else 0
     per_cell += _PROBABILITY_BYTES_PER_CELL if manifest.odds else 0
-    need = states + settings.schedule.catch_up_days * cells * per_cell
-    members = f" and those of {manifest.members} members twice" if manifest.members else ""
-    text = (
-        f"{free / 2**30:.1f} GiB free on {folder}, {need / 2**30:.1f} GiB needed "
-        f"(two states{members}, layers)"
-    )
-    return Check("disk", "ok" if free > need else "fail", text)
+    return len(region.forcing.active) * region.forcing.k**2 * per_cell
 
 
 def _existing_parent(path: Path) -> Path:

@@ -14,6 +14,7 @@ from service.commands import (
     alerts,
     audit,
     backup,
+    bench,
     doctor,
     drill,
     forecast,
@@ -27,6 +28,7 @@ from service.commands import (
     reports,
     shadow,
     simulate,
+    state,
     work,
 )
 from service.commands.shared import disk_full, say_error, show_usage
@@ -135,6 +137,8 @@ for _module in (
     backup,
     doctor,
     shadow,
+    bench,
+    state,
 ):
     for _command in _module.COMMANDS:
         main_group.add_command(_command)

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from exporters.base import ExportError
 from service.bundle import Bundle
 from service.check import Check
+from service.device_precision import decide
 from service.doctor_net import look_at_clock, look_at_port, look_at_servers, servers_of
 from service.errors import ColluviumError
 from service.ledger_schema import MIGRATIONS as LEDGER
@@ -119,6 +120,9 @@ def _look_at_device(settings: Settings) -> Check:
         f"{', '.join(providers)} in use, {bundle.manifest.name} {bundle.manifest.version} proven on it "
         f"(inference.device = {settings.inference.device!r}: {device.reason})"
     )
+    if device.name == "gpu" and bundle.manifest.kind == "factored":
+        decision = decide(bundle, settings.inference.precision)
+        words += f"; the head computes in {decision.precision}: {decision.reason}"
     return Check("device", "warn" if device.fell_back else "ok", words)
 
 

@@ -8,7 +8,7 @@ that must be expected, because the inputs lie beyond the training ranges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from service.patches import OUTSIDE, Flags
 from service.progress import ProgressCallback
 from service.region import Region
 from service.sequences import WindowSet
-from service.state import SpatialState, open_or_build_state
+from service.state import Keep, SpatialState, open_or_build_state
+from service.state_build import BuildTiles
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -48,12 +49,15 @@ def open_states(
     min_patch_observed: float,
     workers: int,
     progress: ProgressCallback | None = None,
+    keep: Keep = "stored",
+    build: Callable[[Bundle, int], BuildTiles] | None = None,
 ) -> tuple[SpatialState, ...]:
     """Return the spatial states of the main model and of each member, built where they are not there.
 
     A state is found by what it was made from, so members share the folder with the main model's. Members of
     kind "whole" have the main model's: it holds flags alone, and those depend on the factors. `progress`
-    counts forcing cells over all of them. Raises what `open_or_build_state` raises.
+    counts forcing cells over all of them; `keep` is as for `open_or_build_state`, and `build` gives
+    its `build` for the main model (0) or a member. Raises what that raises.
     """
     numbers = bundle.manifest.member_numbers if bundle.manifest.kind == "factored" else ()
     total = (1 + len(numbers)) * len(region.forcing.active)
@@ -74,6 +78,10 @@ def open_states(
                 min_patch_observed=min_patch_observed,
                 workers=workers,
                 progress=report,
+                keep=keep,
+                build=build(one, number) if build is not None else None,
+                # Members take the same inputs, so that a square of factors is in memory once for all.
+                patches=states[0].patches if states else None,
             )
         )
     return tuple(states)

@@ -11,6 +11,7 @@
     ├── HeldError             nothing to go on, or a person said hold
     ├── LockedError           somebody else holds the lock
     ├── DeviceError           the graphics card that was asked for cannot be used
+    ├── EngineError           the cluster that was asked for cannot be used, or failed
     ├── AbandonedError        stopped on purpose before the end
     └── StorageError          disk or database of our own
 
@@ -91,6 +92,10 @@ class DeviceError(ColluviumError):
     """A graphics card was asked for, or in use, and cannot be used."""
 
 
+class EngineError(ColluviumError):
+    """The cluster that was asked for cannot be used, or failed in the middle."""
+
+
 class AbandonedError(ColluviumError):
     """The run was asked to stop and left nothing half done."""
 
@@ -119,6 +124,7 @@ POLICIES: tuple[tuple[type[BaseException], Policy], ...] = (
     (BundleError, Policy(Outcome.FAILED, "bundle")),
     (InputError, Policy(Outcome.FAILED, "input")),
     (DeviceError, Policy(Outcome.FAILED, "device")),
+    (EngineError, Policy(Outcome.FAILED, "engine")),
     (StorageError, Policy(Outcome.FAILED, "storage")),
     (OSError, Policy(Outcome.FAILED, "storage")),
     (BaseException, Policy(Outcome.FAILED, "internal")),

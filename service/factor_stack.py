@@ -157,13 +157,18 @@ class FactorStack:
         as their codes. Raises FactorError for an unknown name or an unreadable file.
         """
         numbers = self.index(names)
-        out = np.full((len(numbers), int(window.height), int(window.width)), np.nan, np.float32)
+        out = np.empty((len(numbers), int(window.height), int(window.width)), np.float32)
         inside = _inside(window, self.grid)
+        if inside != window:
+            out[:] = np.nan
         if numbers and inside is not None:
             row, column = int(inside.row_off - window.row_off), int(inside.col_off - window.col_off)
             target = out[:, row : row + int(inside.height), column : column + int(inside.width)]
             try:
-                target[:] = self._dataset().read(numbers, window=inside)
+                if target.flags.c_contiguous:
+                    self._dataset().read(numbers, window=inside, out=target)
+                else:
+                    target[:] = self._dataset().read(numbers, window=inside)
             except rasterio.errors.RasterioIOError as error:
                 raise FactorError(
                     f"the factor stack {self.path} cannot be read: {error}; {_DERIVE}"

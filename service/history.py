@@ -47,16 +47,16 @@ def remember(
             if not kept.exists():
                 with replacing(kept) as temporary:
                     shutil.copyfile(path, temporary)
-            ledger.remember_input(kind, digest, kept)
+            ledger.inputs.remember(kind, digest, kept)
     kept = folder / f"bundle-{bundle.digest[:16]}"
     if not kept.exists():
         with replacing_folder(kept) as temporary:
             shutil.copytree(bundle.folder, temporary, dirs_exist_ok=True)
-    ledger.remember_input("bundle", bundle.digest, kept)
+    ledger.inputs.remember("bundle", bundle.digest, kept)
     kept = folder / f"stack-{stack_digest[:16]}.tif"
     if not kept.exists():
         _link(settings.stack_path, kept)
-    ledger.remember_input("stack", stack_digest, kept)
+    ledger.inputs.remember("stack", stack_digest, kept)
 
 
 def recall(ledger: Ledger, settings: Settings, settings_path: Path, moment: datetime) -> Recalled:
@@ -66,7 +66,7 @@ def recall(ledger: Ledger, settings: Settings, settings_path: Path, moment: date
     Raises InputError where a kept input is gone.
     """
     notes = []
-    found = ledger.input_at("settings", moment)
+    found = ledger.inputs.at("settings", moment)
     if found is not None:
         _, path, recorded = found
         text = _existing(path, "settings").read_text("utf-8")
@@ -76,21 +76,21 @@ def recall(ledger: Ledger, settings: Settings, settings_path: Path, moment: date
         settings = then.model_copy(update={"region": region})
         if not recorded:
             notes.append(f"nothing was recorded by {moment.isoformat()}: the oldest known inputs were used")
-    bundle = ledger.input_at("bundle", moment)
+    bundle = ledger.inputs.at("bundle", moment)
     if bundle is not None:
         section = settings.bundle.model_copy(update={"path": _existing(bundle[1], "bundle")})
         settings = settings.model_copy(update={"bundle": section})
-    stack = ledger.input_at("stack", moment)
+    stack = ledger.inputs.at("stack", moment)
     if stack is not None:
         factors = settings.factors.model_copy(update={"stack": _existing(stack[1], "factor stack")})
         settings = settings.model_copy(update={"factors": factors})
-    dem = ledger.input_at("dem", moment)
+    dem = ledger.inputs.at("dem", moment)
     if dem is not None and settings.grid.dem is not None and settings.grid.extent is None:
         grid = settings.grid.model_copy(update={"dem": _existing(dem[1], "DEM")})
         settings = settings.model_copy(update={"grid": grid})
     for kind in ("zones", "mask", "reservoirs"):
         section_now = getattr(settings, kind)
-        kept = ledger.input_at(kind, moment)
+        kept = ledger.inputs.at(kind, moment)
         if section_now is not None and kept is not None:
             section_then = section_now.model_copy(update={"path": _existing(kept[1], kind)})
             settings = settings.model_copy(update={kind: section_then})

@@ -1,42 +1,35 @@
-"""Hotspots: contiguous patches of high and very high cells, found strip by strip.
+"""Hotspots: contiguous patches of high and very high cells, found while a layer is made, strip by strip.
 
-Cells touch by their sides or corners (8-connected). Each strip is labelled alone, and labels that meet at a
-seam become one component. What is kept of a component is its sums; one that a strip leaves behind, too
-small, is forgotten there. Polygons are cut in a second pass over the strips that hold a hotspot.
+Cells touch by their sides or corners (8-connected). The high cells of a strip become runs along its rows, and
+runs that touch, those of the strip above included, one component. What is kept of a component is its sums and
+the corners of its outline; one that a strip leaves behind, too small, is forgotten there.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 import shapely
 from affine import Affine
-from rasterio.features import shapes
-from rasterio.windows import Window
-from scipy.ndimage import label
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from exporters.cog import CLASSES, SUSCEPTIBILITY
 from exporters.geopackage import AREAS
 from exporters.layer import CLASS_LABELS, SCALE, Hotspot, Layer
 from service.areas_file import read_hotspots
+from service.earlier_layer import EarlierLayer
+from service.hotspot_table import Component, Largest, Table, zone_cells
+from service.outlines import Corners, multipolygons
 from service.region import Zone
+from service.row_runs import Ints, Touching, ends_of_sides, groups_of, runs_of, touching
+from service.zone_strips import ZoneStrips, pieces
 
 _HIGH = CLASS_LABELS.index("high") + 1
-_EIGHT = np.ones((3, 3), bool)
-_CODES = 65_536  # zone codes are uint16
-_STRIP_CELLS, _LEAST_ROWS = 2**24, 512  # about 0.3 GiB of labels and sums at the most
-
-Ints = npt.NDArray[np.int64]
+_FEW = 8  # cells are counted one by one where fewer than one in so many count
+_COMPACT_LEAST = 1_000_000  # corners that are kept without asking whose they are: 26 MB
 
 
 @dataclass(frozen=True)
@@ -46,48 +39,6 @@ class Hotspots:
     found: tuple[Hotspot, ...]  # largest first; equal areas from north to south, west to east
     left_out: int
     left_out_area_m2: float
-
-
-def find_hotspots(
-    folder: Path,
-    zones_path: Path,
-    zones: Sequence[Zone],
-    *,
-    min_area_m2: float,
-    at_most: int,
-    previous: Path | None = None,
-    strip_rows: int | None = None,
-) -> Hotspots:
-    """Find the hotspots of the layer whose rasters lie in `folder`.
-
-    `previous` is the folder of an earlier layer on the same grid. A hotspot's growth is the area of its
-    cells that were known then and neither high nor very high; None without an earlier layer, or where
-    that layer knew none of its cells. Its zone is the one that holds most of its cells, None where no zone
-    holds any. Mean and maximum are of susceptibility (0..1) over its cells.
-    """
-    earlier = previous / CLASSES if previous is not None else None
-    with rasterio.open(folder / CLASSES) as classes:
-        cell_area_m2 = abs(classes.transform.a * classes.transform.e)
-        # As tall as memory allows: outlines need no joining inside a strip.
-        strip_rows = strip_rows or max(_LEAST_ROWS, _STRIP_CELLS // classes.width)
-        keep = _Largest(min_cells=min_area_m2 / cell_area_m2 - 1e-9, at_most=at_most)
-        _trace(classes, folder / SUSCEPTIBILITY, zones_path, earlier, strip_rows, keep)
-        kept = keep.result()
-        geometries = _polygons(classes, kept, strip_rows)
-    names = {zone.code: zone.id for zone in zones}
-    found = tuple(
-        Hotspot(
-            id=number,
-            area_m2=component.cells * cell_area_m2,
-            mean=component.total * SCALE / component.cells,
-            maximum=component.maximum * SCALE,
-            zone=names.get(component.zone),
-            growth_m2=component.grown * cell_area_m2 if component.known_before else None,
-            geometry_wkb=shapely.to_wkb(geometry, byte_order=1),
-        )
-        for number, (component, geometry) in enumerate(zip(kept, geometries, strict=True), start=1)
-    )
-    return Hotspots(found, keep.left_out, keep.left_out_cells * cell_area_m2)
 
 
 def date_hotspots(hotspots: Hotspots, day: date, previous: Layer | None) -> Hotspots:
@@ -110,275 +61,284 @@ def _first_seen(geometries: list[shapely.Geometry], day: date, previous: Layer) 
     before = read_hotspots(previous.folder / AREAS)
     then = np.array([shapely.from_wkb(spot.geometry_wkb) for spot in before], object)
     since = [day] * len(geometries)
-    here, there = shapely.STRtree(then).query(geometries, predicate="intersects")
-    shared = shapely.relate_pattern(np.array(geometries, object)[here], then[there], "T********")
+    now = np.array(geometries, object)
+    here, there = shapely.STRtree(then).query(now)
+    shared = _share_ground(now, then, here, there)
     for index, other in zip(here[shared], there[shared], strict=True):
         # Files that do not say since when say at least that it was there on their day.
         since[index] = min(since[index], before[other].first_seen or previous.day)
     return since
 
 
+def _share_ground(
+    now: npt.NDArray[np.object_], then: npt.NDArray[np.object_], here: Ints, there: Ints
+) -> npt.NDArray[np.bool_]:
+    """Return whether the insides of now[here] and then[there] meet: bool, for each pair."""
+    # One patch may be most of a map: it is looked through once, not once for each that lies in its box.
+    shapely.prepare(now)
+    shapely.prepare(then)
+    # A point inside one that the other holds settles nearly every pair, at a twentieth of the cost.
+    shared = np.asarray(shapely.intersects(then[there], shapely.point_on_surface(now)[here]))
+    rest = np.flatnonzero(~shared)
+    shared[rest] = shapely.intersects(now[here[rest]], shapely.point_on_surface(then)[there[rest]])
+    rest = np.flatnonzero(~shared)
+    one, other = now[here[rest]], then[there[rest]]
+    swap = shapely.get_num_coordinates(one) < shapely.get_num_coordinates(other)
+    large, small = np.where(swap, other, one), np.where(swap, one, other)
+    rest = rest[shapely.intersects(large, small)]
+    shared[rest] = shapely.relate_pattern(now[here[rest]], then[there[rest]], "T********")
+    return shared
+
+
 @dataclass(frozen=True)
-class _Component:
-    """A finished component; counts are of cells."""
+class _Reach:
+    """The runs of the last row that was looked at; all arrays are (n,)."""
 
-    cells: int
-    total: int  # of stored susceptibility
-    maximum: int
-    known_before: int
-    grown: int
-    first: int  # row-major index of its first cell
-    zone: int  # code that most of its cells lie in; 0: none
-    pieces: tuple[tuple[int, int], ...]  # (first row of the strip, label within it)
+    starts: Ints  # columns
+    ends: Ints
+    row: Ints  # of the component, in the table of those that reach this row
+    part: Ints  # number of the 4-connected part
 
 
-@dataclass
-class _Largest:
-    """Keeps the largest components, and counts the others that are large enough."""
+class HotspotFinder:
+    """Finds the hotspots of a layer while it is made, from its strips, north to south, of any height.
 
-    min_cells: float
-    at_most: int
-    left_out: int = 0
-    left_out_cells: int = 0
-    _kept: list[_Component] = field(default_factory=list)
+    The layer lies on a grid of `shape` and `transform`. A hotspot's growth is the area of its cells that
+    were known in the layer `previous`, on the same grid, and neither high nor very high there; None without
+    such a layer, or where it knew none of the hotspot's cells. Its zone is the one that holds most of its
+    cells, None where no zone holds any. Mean and maximum are of susceptibility (0..1) over its cells.
+    """
 
-    def add(self, component: _Component) -> None:
-        self._kept.append(component)
-        if len(self._kept) > 2 * self.at_most + 64:
-            self._cut()
-
-    def result(self) -> list[_Component]:
-        self._cut()
-        return self._kept
-
-    def _cut(self) -> None:
-        self._kept.sort(key=lambda component: (-component.cells, component.first))
-        self.left_out += len(self._kept[self.at_most :])
-        self.left_out_cells += sum(component.cells for component in self._kept[self.at_most :])
-        del self._kept[self.at_most :]
-
-
-@dataclass
-class _Table:
-    """Components side by side, one row each; `zones` and `pieces` point at rows by their first column."""
-
-    sums: Ints  # (n, 4): cells, stored susceptibility, cells known before, cells grown
-    maximum: Ints  # (n,): of stored susceptibility
-    first: Ints  # (n,): row-major index of the first cell
-    zones: Ints  # (z, 3): row, zone code, cells; sorted
-    pieces: Ints  # (p, 3): row, first row of the strip, label within it
-
-    def __len__(self) -> int:
-        return len(self.sums)
-
-    @classmethod
-    def empty(cls) -> _Table:
+    def __init__(
+        self,
+        strips: ZoneStrips,
+        zones: Sequence[Zone],
+        *,
+        shape: tuple[int, int],
+        transform: Affine,
+        min_area_m2: float,
+        at_most: int,
+        previous: EarlierLayer | None = None,
+    ) -> None:
+        self._strips, self._names = strips, {zone.code: zone.id for zone in zones}
+        self._transform, self._previous = transform, previous
+        self._height, self._width = shape
+        self._cell_area_m2 = abs(transform.a * transform.e)
+        self._keep = Largest(min_cells=min_area_m2 / self._cell_area_m2 - 1e-9, at_most=at_most)
+        self._table = Table.empty()  # components that touch the last row
         none = np.zeros(0, np.int64)
-        return cls(none.reshape(0, 4), none, none, none.reshape(0, 3), none.reshape(0, 3))
+        self._reach = _Reach(none, none, none, none)
+        self._corners: list[Corners] = []  # of components that are large, or not finished
+        self._same: list[Ints] = []  # (2, n) each: parts that are one
+        self._parts = self._pieces = 0  # so many have a number
+        self._compact_at = _COMPACT_LEAST
 
-    def below(self, other: _Table) -> _Table:
-        """Put the rows of `other` under these."""
-        shift = np.array([len(self), 0, 0])
-        return _Table(
-            np.concatenate([self.sums, other.sums]),
-            np.concatenate([self.maximum, other.maximum]),
-            np.concatenate([self.first, other.first]),
-            np.concatenate([self.zones, np.add(other.zones, shift)]),
-            np.concatenate([self.pieces, np.add(other.pieces, shift)]),
-        )
+    def add(self, row: int, stored: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> None:
+        """Take the stored susceptibility and classes, uint8 (rows, width), whose first row is `row`.
 
-    def merge(self, group: Ints, count: int) -> _Table:
-        """Join the rows with the same group, 0..count-1."""
-        sums = np.zeros((count, 4), np.int64)
-        np.add.at(sums, group, self.sums)
-        maximum = np.zeros(count, np.int64)
-        np.maximum.at(maximum, group, self.maximum)
-        first = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(first, group, self.first)
-        keys, inverse = np.unique(group[self.zones[:, 0]] * _CODES + self.zones[:, 1], return_inverse=True)
-        cells = np.zeros(len(keys), np.int64)
-        np.add.at(cells, inverse, self.zones[:, 2])
-        zones = np.column_stack([keys // _CODES, keys % _CODES, cells])
-        pieces = np.column_stack([group[self.pieces[:, 0]], self.pieces[:, 1:]])
-        return _Table(sums, maximum, first, zones, pieces)
+        Raises StorageError for a previous layer that cannot be read.
+        """
+        for first, rows in pieces(row, len(classes)):
+            part = slice(first - row, first - row + rows)
+            high = classes[part] >= _HIGH
+            if len(self._reach.starts) or high.any():
+                starts, ends = runs_of(high)
+                self._advance(_Strip(first, starts, ends, high, stored[part]), rows)
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> _Table:
-        """Keep the chosen rows, in order."""
-        place = np.cumsum(chosen) - 1
-
-        def of(table: Ints) -> Ints:
-            rows = table[chosen[table[:, 0]]]
-            return np.column_stack([place[rows[:, 0]], rows[:, 1:]])
-
-        return _Table(
-            self.sums[chosen], self.maximum[chosen], self.first[chosen], of(self.zones), of(self.pieces)
-        )
-
-    def components(self) -> Iterator[_Component]:
-        """Give each row as a component."""
-        zones: dict[int, tuple[int, int]] = {}
-        for row, code, cells in self.zones.tolist():
-            if code and cells > zones.get(row, (0, 0))[1]:  # rows are sorted: ties go to the lower code
-                zones[row] = (code, cells)
-        pieces = defaultdict(list)
-        for row, strip, number in self.pieces.tolist():
-            pieces[row].append((strip, number))
-        for row, (cells, total, known_before, grown) in enumerate(self.sums.tolist()):
-            yield _Component(
-                cells=cells,
-                total=total,
-                maximum=int(self.maximum[row]),
-                known_before=known_before,
-                grown=grown,
-                first=int(self.first[row]),
-                zone=zones.get(row, (0, 0))[0],
-                pieces=tuple(pieces[row]),
+    def finish(self) -> Hotspots:
+        """Return the hotspots; once, after the last strip."""
+        none, no = np.zeros(0, np.int64), np.zeros((0, self._width), np.uint8)
+        self._advance(_Strip(self._height, none, none, no > 0, no), 0)
+        kept = self._keep.result()
+        geometries = multipolygons(self._kept_corners(kept), self._transform)
+        found = tuple(
+            Hotspot(
+                id=number,
+                area_m2=component.cells * self._cell_area_m2,
+                mean=component.total * SCALE / component.cells,
+                maximum=component.maximum * SCALE,
+                zone=self._names.get(component.zone),
+                growth_m2=component.grown * self._cell_area_m2 if component.known_before else None,
+                geometry_wkb=shapely.to_wkb(geometry, byte_order=1),
             )
-
-
-def _trace(
-    classes: Any,
-    susceptibility_path: Path,
-    zones_path: Path,
-    earlier: Path | None,
-    strip_rows: int,
-    keep: _Largest,
-) -> None:
-    """Run over the strips and hand every finished component that is large enough to `keep`."""
-    before = rasterio.open(earlier) if earlier is not None else None
-    with rasterio.open(susceptibility_path) as susceptibility, rasterio.open(zones_path) as codes:
-        reaching = _Table.empty()  # components that touch the row above the strip
-        seam = np.zeros(classes.width, np.int64)  # their row in `reaching` + 1 for each cell; 0: none
-        for window in _strips(classes, strip_rows):
-            labels, count = _label(classes, window)
-            if count:
-                then = before.read(1, window=window) if before is not None else None
-                stored, zone = susceptibility.read(1, window=window), codes.read(1, window=window)
-                here = _measure(labels, count, stored, zone, then, int(window.row_off))
-            else:
-                here = _Table.empty()
-            group, groups = _join(seam, labels, len(reaching), count)
-            merged = reaching.below(here).merge(group, groups)
-            goes_on = np.zeros(groups, bool)
-            edge = labels[-1]
-            if window.row_off + window.height < classes.height:
-                goes_on[group[len(reaching) + edge[edge > 0] - 1]] = True
-            for component in merged.take(~goes_on & (merged.sums[:, 0] >= keep.min_cells)).components():
-                keep.add(component)
-            place = np.cumsum(goes_on)
-            seam = np.zeros(classes.width, np.int64)
-            if goes_on.any():
-                seam[edge > 0] = place[group[len(reaching) + edge[edge > 0] - 1]]
-            reaching = merged.take(goes_on)
-    if before is not None:
-        before.close()
-
-
-def _strips(dataset: Any, rows: int) -> Iterator[Window]:
-    for row in range(0, dataset.height, rows):
-        yield Window(0, row, dataset.width, min(rows, dataset.height - row))
-
-
-def _label(classes: Any, window: Window) -> tuple[npt.NDArray[np.int32], int]:
-    """Label the high and very high cells of one strip, 1.. in row-major order of their first cells."""
-    labels, count = label(classes.read(1, window=window) >= _HIGH, structure=_EIGHT)
-    return np.asarray(labels, np.int32), int(count)
-
-
-def _measure(
-    labels: npt.NDArray[np.int32],
-    count: int,
-    stored: npt.NDArray[np.uint8],
-    zone: npt.NDArray[np.integer[Any]],
-    then: npt.NDArray[np.uint8] | None,
-    row: int,
-) -> _Table:
-    """Sum up each label of one strip."""
-    flat = np.flatnonzero(labels)
-    owner = labels.ravel()[flat].astype(np.int64) - 1
-    order = np.argsort(owner, kind="stable")
-    flat, owner = flat[order], owner[order]
-    starts = np.searchsorted(owner, np.arange(count))
-    value = stored.ravel()[flat].astype(np.int64)
-    known = np.zeros(len(flat), np.int64)
-    grown = np.zeros(len(flat), np.int64)
-    if then is not None:
-        old = then.ravel()[flat]
-        known, grown = (old > 0).astype(np.int64), ((old > 0) & (old < _HIGH)).astype(np.int64)
-    keys, cells = np.unique(owner * _CODES + zone.ravel()[flat], return_counts=True)
-    numbers = np.arange(count)
-    ends = np.append(starts[1:], len(flat))
-    return _Table(
-        np.column_stack(
-            [ends - starts, *(np.add.reduceat(column, starts) for column in (value, known, grown))]
-        ),
-        np.maximum.reduceat(value, starts),
-        flat[starts] + row * labels.shape[1],
-        np.column_stack([keys // _CODES, keys % _CODES, cells]),
-        np.column_stack([numbers, np.full(count, row), numbers + 1]),
-    )
-
-
-def _join(seam: Ints, labels: npt.NDArray[np.int32], above: int, count: int) -> tuple[Ints, int]:
-    """Say which components above the seam and labels below it are one: a group for each, and how many."""
-    top = labels[0].astype(np.int64)
-    pairs = []
-    for upper, lower in ((seam, top), (seam[:-1], top[1:]), (seam[1:], top[:-1])):
-        touching = (upper > 0) & (lower > 0)
-        pairs.append(np.stack([upper[touching] - 1, above + lower[touching] - 1]))
-    edges = np.unique(np.concatenate(pairs, axis=1), axis=1)
-    size = above + count
-    if size == 0:
-        return np.zeros(0, np.int64), 0
-    graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(size, size))
-    groups, group = connected_components(graph, directed=False)
-    return group.astype(np.int64), int(groups)
-
-
-def _polygons(classes: Any, kept: Sequence[_Component], strip_rows: int) -> list[shapely.Geometry]:
-    """Cut the kept components' outlines: valid polygons and multipolygons in the raster's CRS."""
-    strips: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for index, component in enumerate(kept, start=1):
-        for row, number in component.pieces:
-            strips[row].append((number, index))
-    outlines: list[tuple[int, list[list[tuple[float, float]]]]] = []
-    for window in _strips(classes, strip_rows):
-        pieces = strips.get(int(window.row_off))
-        if not pieces:
-            continue
-        labels, count = _label(classes, window)
-        table = np.zeros(count + 1, np.int32)
-        numbers, indices = zip(*pieces, strict=True)
-        table[list(numbers)] = indices
-        owners = table[labels]
-        columns = np.flatnonzero(owners.any(axis=0))
-        west, east = int(columns[0]), int(columns[-1]) + 1
-        part = np.ascontiguousarray(owners[:, west:east])
-        whole = classes.transform
-        left, top = whole.c + west * whole.a, whole.f + window.row_off * whole.e
-        transform = Affine(whole.a, 0, left, 0, whole.e, top)
-        # Rings of 8-connected shapes cross themselves at corners; 4-connected ones are valid as they come.
-        for shape, value in shapes(part, mask=part > 0, connectivity=4, transform=transform):
-            outlines.append((int(value), shape["coordinates"]))
-    # Pieces of one strip meet at corners only, and make a valid multipolygon; across a seam they share sides.
-    return [
-        shapely.normalize(
-            geometry if len({row for row, _ in component.pieces}) == 1 else shapely.unary_union(geometry)
+            for number, (component, geometry) in enumerate(zip(kept, geometries, strict=True), start=1)
         )
-        for geometry, component in zip(_multipolygons(outlines), kept, strict=True)
-    ]
+        return Hotspots(found, self._keep.left_out, self._keep.left_out_cells * self._cell_area_m2)
+
+    def _advance(self, strip: _Strip, rows: int) -> None:
+        """Take the runs of a strip: join them to what reaches it, and hand on what does not leave it."""
+        stride, above = self._width + 1, self._reach
+        # Row 0 of the keys is the last row above, whose runs come first.
+        starts = np.concatenate([above.starts, strip.starts + stride])
+        ends = np.concatenate([above.ends, strip.ends + stride])
+        carried, reaching = len(above.starts), len(self._table)
+        pairs = touching(starts, ends, stride)
+        node = np.concatenate([above.row, reaching + np.arange(len(strip.starts))])
+        groups, group = groups_of(reaching + len(strip.starts), node[pairs.upper], node[pairs.lower])
+        of_run = group[node]
+
+        cells = np.bincount(of_run[carried:], strip.ends - strip.starts, minlength=groups).astype(np.int64)
+        np.add.at(cells, group[:reaching], self._table.sums[:, 0])
+        last = starts >= rows * stride if rows else np.zeros(len(starts), np.bool_)
+        goes_on = np.zeros(groups, np.bool_)
+        goes_on[of_run[last]] = True
+        matters = goes_on | (cells >= self._keep.min_cells)
+
+        merged = self._table.below(self._measure(strip, of_run[carried:], groups, matters))
+        merged = merged.merge(np.concatenate([group[:reaching], np.arange(groups)]), groups)
+        parts = self._keep_outline(starts, ends, pairs, last, of_run, matters, strip.row - 1, rows)
+        for component in merged.take(matters & ~goes_on).components():
+            self._keep.add(component)
+        self._table = merged.take(goes_on)
+        place = np.cumsum(goes_on) - 1
+        self._reach = _Reach(
+            starts[last] - rows * stride, ends[last] - rows * stride, place[of_run[last]], parts[last]
+        )
+        self._pieces += groups
+        if sum(map(len, self._corners)) > self._compact_at:
+            self._compact()
+
+    def _measure(self, strip: _Strip, group: Ints, groups: int, matters: npt.NDArray[np.bool_]) -> Table:
+        """Sum up a strip's runs by their group, where it matters: a row for each group."""
+        chosen = matters[group]
+        group = group[chosen]
+        begin, end = strip.flat(chosen, self._width)
+        sums = np.zeros((groups, 4), np.int64)
+        maximum, first = np.zeros(groups, np.int64), np.full(groups, np.iinfo(np.int64).max)
+        zones = np.zeros((0, 3), np.int64)
+        if len(begin):
+            stored = np.ascontiguousarray(strip.stored).ravel()
+            columns = [end - begin, _sum_of(stored, begin, end)]
+            if self._previous is not None:
+                then = self._previous.classes(strip.row, len(strip.stored))
+                unknown = _count_of(strip.high & (then == 0), begin, end)
+                lower = _count_of(strip.high & (then < _HIGH), begin, end)
+                columns += [end - begin - unknown, lower - unknown]
+            for number, column in enumerate(columns):
+                np.add.at(sums[:, number], group, column)
+            np.maximum.at(maximum, group, _reduced(np.maximum, stored, begin, end).astype(np.int64))
+            np.minimum.at(first, group, begin + strip.row * self._width)
+            zones = self._zones(strip, group, begin, end)
+        numbers = np.flatnonzero(matters)
+        return Table(sums, maximum, first, zones, np.column_stack([numbers, self._pieces + numbers]))
+
+    def _zones(self, strip: _Strip, group: Ints, begin: Ints, end: Ints) -> Ints:
+        """Count the cells of runs by group and zone: (n, 3), sorted."""
+        codes = self._strips.codes(strip.row, len(strip.stored)).ravel()
+        changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+        run = np.searchsorted(begin, changes, side="right") - 1
+        within = (run >= 0) & (changes > begin[run]) & (changes < end[run])
+        # Runs are cut where the zone changes.
+        order = np.argsort(np.concatenate([begin, changes[within]]), kind="stable")
+        starts = np.concatenate([begin, changes[within]])[order]
+        owner = np.concatenate([np.arange(len(begin)), run[within]])[order]
+        stops = np.minimum(np.append(starts[1:], end[-1]), end[owner])
+        return zone_cells(group, np.column_stack([owner, codes[starts], stops - starts]).astype(np.int64))
+
+    def _keep_outline(
+        self,
+        starts: Ints,
+        ends: Ints,
+        pairs: Touching,
+        last: npt.NDArray[np.bool_],
+        group: Ints,
+        matters: npt.NDArray[np.bool_],
+        line: int,
+        rows: int,
+    ) -> Ints:
+        """Keep the corners of what matters; return the number of each run's part.
+
+        The keys' row 0 is the row `line` of the raster; `rows` come below it.
+        """
+        stride, carried = self._width + 1, len(self._reach.starts)
+        count, part = groups_of(len(starts), pairs.upper[pairs.by_side], pairs.lower[pairs.by_side])
+        part += self._parts
+        self._parts += count
+        chosen = matters[group]
+        same = np.stack([self._reach.part, part[:carried]])[:, chosen[:carried]]
+        self._same.append(np.unique(same, axis=1))
+        for keys, right in ((starts, False), (ends, True)):
+            begins, stops = ends_of_sides(keys, rows + 1, stride)
+            begins[:carried] = False  # of the row above: it is known where they begin
+            stops[last] = False  # of the last row: it is not known yet whether they go on
+            for which, top in ((begins & chosen, True), (stops & chosen, False)):
+                row, column = np.divmod(keys[which], stride)
+                at, column = (row + line + (0 if top else 1)).astype(np.int32), column.astype(np.int32)
+                right_of, begins_at = np.full(len(row), right), np.full(len(row), top)
+                piece = group[which] + self._pieces
+                self._corners.append(Corners(at, column, right_of, begins_at, part[which], piece))
+        return part
+
+    def _compact(self) -> None:
+        """Forget the corners of components that others have pushed out of the largest."""
+        wanted = [number for component in self._keep.result() for number in component.pieces]
+        wanted += self._table.pieces[:, 1].tolist()
+        held = Corners.joined(self._corners)
+        self._corners = [held.take(np.isin(held.patch, np.array(wanted, np.int64)))]
+        self._compact_at = max(_COMPACT_LEAST, 2 * len(self._corners[0]))
+
+    def _kept_corners(self, kept: Sequence[Component]) -> Corners:
+        """The corners of the kept components, patches numbered as these; parts cut by strips are made one."""
+        held = Corners.joined(self._corners)
+        self._corners.clear()  # a ragged map has one for each of its cells, or nearly
+        pieces_of = np.array([number for one in kept for number in one.pieces], np.int64)
+        owners = np.repeat(np.arange(len(kept)), [len(one.pieces) for one in kept])
+        order = np.argsort(pieces_of)
+        place = np.searchsorted(pieces_of, held.patch, sorter=order)
+        place[place == len(order)] = 0
+        found = pieces_of[order[place]] == held.patch if len(order) else np.zeros(len(held), np.bool_)
+        corners = held.take(found)
+        del held
+        return replace(corners, part=self._whole(corners.part), patch=owners[order[place[found]]])
+
+    def _whole(self, part: Ints) -> Ints:
+        """Give one number to the parts that are one."""
+        same = np.concatenate([np.zeros((2, 0), np.int64), *self._same], axis=1)
+        if not same.size:
+            return part
+        numbers, place = np.unique(same, return_inverse=True)
+        upper, lower = place.reshape(2, -1)
+        _, group = groups_of(len(numbers), upper, lower)
+        one_of = numbers[np.unique(group, return_index=True)[1]]
+        place = np.minimum(np.searchsorted(numbers, part), len(numbers) - 1)
+        return np.where(numbers[place] == part, one_of[group[place]], part)
 
 
-def _multipolygons(outlines: list[tuple[int, list[list[tuple[float, float]]]]]) -> list[shapely.Geometry]:
-    """Make one multipolygon of all outlines (shell, then holes) with the same number, in its order."""
-    if not outlines:
-        return []
-    outlines = sorted(outlines, key=lambda outline: outline[0])
-    rings = [np.asarray(ring) for _, polygon in outlines for ring in polygon]
-    ring_of = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    polygon_of = np.repeat(np.arange(len(outlines)), [len(polygon) for _, polygon in outlines])
-    polygons = shapely.polygons(
-        shapely.linearrings(np.concatenate(rings), indices=ring_of), indices=polygon_of
-    )
-    owners = np.unique([number for number, _ in outlines], return_inverse=True)[1]
-    return list(shapely.multipolygons(polygons, indices=owners))
+@dataclass(frozen=True)
+class _Strip:
+    """Runs of high cells in rows from `row` on."""
+
+    row: int
+    starts: Ints  # keys
+    ends: Ints
+    high: npt.NDArray[np.bool_]  # (rows, width)
+    stored: npt.NDArray[np.uint8]  # (rows, width) susceptibility of all cells
+
+    def flat(self, chosen: npt.NDArray[np.bool_], width: int) -> tuple[Ints, Ints]:
+        """Return where the chosen runs begin and end, as row-major indices of the strip's cells."""
+        rows = self.starts[chosen] // (width + 1)
+        return self.starts[chosen] - rows, self.ends[chosen] - rows
+
+
+def _count_of(cells: npt.NDArray[np.bool_], begin: Ints, end: Ints) -> Ints:
+    """Count the cells of each run, [begin, end) in order and apart: int64 (n,)."""
+    found = np.flatnonzero(cells)
+    if len(found) * _FEW > cells.size:
+        return _sum_of(cells.ravel(), begin, end)
+    run = np.searchsorted(begin, found, side="right") - 1
+    within = (run >= 0) & (found < end[run])
+    return np.bincount(run[within], minlength=len(begin))
+
+
+def _sum_of(values: npt.NDArray[Any], begin: Ints, end: Ints) -> Ints:
+    return np.asarray(_reduced(np.add, values, begin, end, np.int64), np.int64)
+
+
+def _reduced(
+    how: np.ufunc, values: npt.NDArray[Any], begin: Ints, end: Ints, dtype: Any = None
+) -> npt.NDArray[Any]:
+    """Reduce each run of values, [begin, end) in order and apart."""
+    cuts = np.column_stack([begin, end]).ravel()
+    if cuts[-1] == len(values):
+        cuts = cuts[:-1]
+    return np.asarray(how.reduceat(values, cuts, dtype=dtype)[::2])

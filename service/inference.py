@@ -1,13 +1,12 @@
 """Factored inference: windows and the spatial state -> strips of susceptibility, north to south.
 
-temporal.onnx runs once for each distinct window, head_u8.onnx once for each forcing cell that has four
-corner windows and a valid cell. One forcing cell at a time keeps all that the head touches in the cache.
+temporal.onnx runs once for each distinct window, the head once for each forcing cell that has four corner
+windows and a valid cell. What happens to a tile is service.tile_work, where it happens service.engines.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,26 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporters.companions import QUANTILE_BANDS
-from exporters.layer import NODATA, Odds, store
+from exporters.layer import NODATA, Odds
 from service.bundle import Bundle
-from service.ensemble import Member, count_outside, marks_of, spread_of, values_outside, windows_outside
+from service.engines.base import Engine
+from service.engines.local import LocalEngine
+from service.ensemble import Member, values_outside, windows_outside
 from service.errors import BundleError, StorageError
+from service.head import CpuHead
+from service.kept_values import KeptValues
 from service.manifest import Manifest
-from service.patches import NO_DATA, Flags
+from service.patches import NO_DATA
 from service.region import ForcingGrid, Region
 from service.sequences import WindowSet
-from service.state import Block, SpatialState, in_order
+from service.state import SpatialState
+from service.tile_work import Model, TileOrder, TileResult, TileWork
+from service.tiles import Tile, bands_of, forcing_cells_along, tiles_of
 from service.whole_path import WholeRunner
 
 FloatArray = npt.NDArray[np.float32]
 Stored = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.intp]
-# Susceptibility, float32 (len(members), k*k), of active forcing cells.
-Runner = Callable[[Indices, npt.NDArray[np.bool_]], FloatArray]
-
-# Forcing cells between two looks at `on_tile`: about 5 ms of the head on one core.
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -71,14 +69,14 @@ def susceptibility_strips(
     *,
     workers: int,
     on_tile: Callable[[], None] | None = None,
-    batch: int = _BATCH,
+    engine: Engine | None = None,
 ) -> Iterator[tuple[int, Stored]]:
     """Yield (first row, stored susceptibility uint8 (rows, width)): `layer_strips` without anything beside.
 
     Raises what that raises.
     """
     with closing(
-        layer_strips(region, state, bundle, windows, workers=workers, on_tile=on_tile, batch=batch)
+        layer_strips(region, state, bundle, windows, workers=workers, on_tile=on_tile, engine=engine)
     ) as strips:
         for strip in strips:
             yield strip.row, strip.stored
@@ -93,81 +91,50 @@ def layer_strips(
     forecasts: Sequence[WindowSet] = (),
     members: Sequence[Member] = (),
     odds: Odds | None = None,
+    kept: KeptValues | None = None,
     workers: int,
     on_tile: Callable[[], None] | None = None,
-    batch: int = _BATCH,
+    engine: Engine | None = None,
 ) -> Generator[LayerStrip, None, None]:
-    """Yield a layer's strips from north to south, k rows at a time.
+    """Yield a layer's strips from north to south, one band of tiles at a time.
 
     Unknown: outside the mask, patch not observed, no window, or out of a gauge's range. With `members` of an
     ensemble there is also the spread and what lies outside the training ranges; with `odds` the probability,
     from susceptibility as the model gave it. The strips are the same for every number of `workers` threads
-    and every `batch` of forcing cells. Memory holds a few strips, whatever the height, and what each member
-    makes of the windows. `on_tile` is called between batches and may raise.
+    and every `engine` (without one, threads). Memory holds a few strips, whatever the height, and what each
+    member makes of the windows. `on_tile` is called between tiles and may raise.
 
     With `forecasts`, the windows of each member of a forecast, every one of them goes through the model, and
     susceptibility is the median of what comes out, cell by cell; `windows` then says where there is any.
 
+    Forcing cells of `kept` are not computed: they have the values that it holds.
+
     Raises BundleError when the windows are not the bundle's, StorageError when the state is cut short.
     """
-    forcing, grid, manifest = region.forcing, region.grid, bundle.manifest
+    forcing, manifest = region.forcing, bundle.manifest
+    sets = list(forecasts) or [windows]
     for one in (windows, *forecasts):
         _check_windows(manifest, one, forcing, state)
     serve = windows.complete & (state.valid_cells > 0)
-    strips = _Strips(forcing, state, windows)
-    strange = _strange(manifest, forecasts or [windows])
+    outside = np.zeros(bands_of(forcing), np.int64)
+    if kept is not None:
+        serve &= ~kept.cells
+        outside = kept.outside(manifest, state, windows)
     with ExitStack() as stack:
-        runs = [_runner(stack, forcing, bundle, state, one) for one in forecasts or [windows]]
-        others = [_runner(stack, forcing, one.bundle, one.state, windows) for one in members]
-
-        def one_batch(task: _Task) -> _Task:
-            if not len(task.members):
-                return task
-            flags = strips.flags(task.members)
-            known = strips.known(task.members, flags)
-            each = [run(task.members, known) for run in runs]
-            susceptibility = each[0]
-            if forecasts:
-                low, susceptibility, high = _quantiles(each)
-                task.blocks["low"], task.blocks["high"] = _stored(low, known), _stored(high, known)
-            task.blocks["stored"] = _stored(susceptibility, known)
-            task.outside = count_outside(manifest, flags, known, strange[task.members])
-            if members:
-                spread = spread_of(susceptibility, [other(task.members, known) for other in others])
-                task.blocks["spread"] = _stored(spread, known)
-                marks = marks_of(manifest, flags, strange[task.members])
-                task.blocks["marks"] = np.where(known, marks, np.uint8(NODATA))
-            if odds is not None:
-                task.blocks["probability"] = np.where(known, odds.correct(susceptibility), np.float32(np.nan))
-            return task
-
-        done = in_order(one_batch, _tasks(forcing, serve, batch), workers, ahead=4 * max(1, workers))
+        work = TileWork(
+            manifest,
+            _model(stack, forcing, bundle, state, sets),
+            [_model(stack, forcing, one.bundle, one.state, [windows]) for one in members],
+            odds,
+            quantiles=bool(forecasts),
+        )
+        orders = _Orders(manifest, windows, sets, serve, bundle, [one.bundle for one in members])
+        chosen = engine or LocalEngine(workers)
+        done = chosen.run(work, (orders.of(tile) for tile in tiles_of(forcing, serve)))
         stack.callback(done.close)  # drops what has not begun
         names = ["stored", *(["low", "high"] if forecasts else [])]
         names += [*(["spread", "marks"] if members else []), *(["probability"] if odds else [])]
-        rasters = {name: strips.empty(name) for name in names}
-        outside = 0
-        for task in done:
-            if on_tile is not None:
-                on_tile()
-            for name, blocks in task.blocks.items():
-                strips.place(rasters[name], task.members, blocks)
-            outside += task.outside
-            if task.last:
-                first = task.row * forcing.k
-                inside = {
-                    name: raster[: grid.height - first, : grid.width] for name, raster in rasters.items()
-                }
-                yield LayerStrip(
-                    first,
-                    inside["stored"],
-                    outside,
-                    np.stack([inside["spread"], inside["marks"]]) if members else None,
-                    inside.get("probability"),
-                    np.stack([inside["low"], inside["stored"], inside["high"]]) if forecasts else None,
-                )
-                rasters = {name: strips.empty(name) for name in names}
-                outside = 0
+        yield from _assembled(region, done, names, kept, outside, on_tile)
 
 
 def training_range_shares(state: SpatialState, manifest: Manifest, windows: WindowSet) -> RangeShares:
@@ -176,8 +143,9 @@ def training_range_shares(state: SpatialState, manifest: Manifest, windows: Wind
     factors = np.full(len(valid), np.nan, np.float32)
     np.divide(state.outside_cells, valid, out=factors, where=valid > 0)
     outside = values_outside(manifest, windows)
+    counts = np.count_nonzero(outside, axis=(1, 2)).astype(np.float32)
     # One more row: forcing cells without a window have corner -1.
-    shares = np.append(outside.mean(axis=(1, 2), dtype=np.float32), np.float32(np.nan))
+    shares = np.append(counts / np.float32(outside[:1].size or 1), np.float32(np.nan))
     return RangeShares(factors, shares[windows.corner_rows].mean(axis=1, dtype=np.float32))
 
 
@@ -190,113 +158,115 @@ def known_cells(state: SpatialState, windows: WindowSet) -> npt.NDArray[np.int32
     return known
 
 
-class _Task:
-    """Some forcing cells of one row of forcing cells; `last` ends the row."""
+class _Orders:
+    """Writes the orders: runs temporal.onnx once on each window that is needed, and picks tiles' corners."""
 
-    def __init__(self, row: int, members: Indices, *, last: bool) -> None:
-        self.row, self.members, self.last = row, members, last
-        self.blocks: dict[str, npt.NDArray[Any]] = {}  # (len(members), k*k) each, by what they say
-        self.outside = 0  # known cells outside the training ranges
+    def __init__(
+        self,
+        manifest: Manifest,
+        windows: WindowSet,
+        sets: Sequence[WindowSet],
+        serve: npt.NDArray[np.bool_],
+        bundle: Bundle,
+        members: Sequence[Bundle],
+    ) -> None:
+        self._windows, self._sets = windows, sets
+        factored = manifest.kind == "factored"
+        self._embedded = [_embedded(bundle, one, serve) for one in sets] if factored else []
+        self._of_members = [_embedded(one, windows, serve) for one in members] if factored else []
+        self._strange = _strange(manifest, sets)
+
+    def of(self, tile: Tile) -> TileOrder:
+        members, partial = tile.members, self._windows.partial
+        rows = self._windows.corner_rows[members]
+        return TileOrder(
+            tile,
+            self._strange[members],
+            {number: partial[index] for number, index in enumerate(members.tolist()) if index in partial},
+            tuple(
+                embedded[one.corner_rows[members]]
+                for embedded, one in zip(self._embedded, self._sets, strict=bool(self._embedded))
+            ),
+            tuple(embedded[rows] for embedded in self._of_members),
+        )
 
 
-def _tasks(forcing: ForcingGrid, serve: npt.NDArray[np.bool_], batch: int) -> Iterator[_Task]:
-    served = np.flatnonzero(serve)
-    bounds = np.searchsorted(forcing.active[served, 0], np.arange(forcing.rows + 1))
-    for row in range(forcing.rows):
-        members = served[bounds[row] : bounds[row + 1]]
-        # A row without any forcing cell still makes a strip.
-        for start in range(0, max(1, len(members)), batch):
-            last = start + batch >= len(members)
-            yield _Task(row, members[start : start + batch], last=last)
+def _embedded(bundle: Bundle, windows: WindowSet, serve: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return what temporal.onnx makes of the windows behind the forcing cells of `serve`: (m, D)."""
+    needed = np.zeros(len(windows.windows), bool)
+    needed[windows.corner_rows[serve]] = True
+    embedded = np.full((len(needed), bundle.manifest.channels), np.nan, np.float32)
+    embedded[needed] = bundle.temporal(windows.windows[needed])
+    return embedded
 
 
-class _Strips:
-    """Knows which cells of a forcing cell count, and where its block lies in the strip."""
+def _model(
+    stack: ExitStack, forcing: ForcingGrid, bundle: Bundle, state: SpatialState, sets: Sequence[WindowSet]
+) -> Model:
+    reader = stack.enter_context(state.reader())
+    if bundle.manifest.kind == "factored":
+        return Model(reader, CpuHead(bundle))
+    runners = [WholeRunner(forcing, bundle, state, one) for one in sets]
+    return Model(reader, whole=lambda members, known: [run(members, known) for run in runners])
 
-    def __init__(self, forcing: ForcingGrid, state: SpatialState, windows: WindowSet) -> None:
-        self._forcing, self._state, self._partial = forcing, state, windows.partial
 
-    def empty(self, name: str) -> npt.NDArray[Any]:
-        shape = self._forcing.k, self._forcing.columns * self._forcing.k
-        if name == "probability":
-            return np.full(shape, np.nan, np.float32)
-        return np.full(shape, NODATA, np.uint8)
+def _assembled(
+    region: Region,
+    done: Iterable[TileResult],
+    names: Sequence[str],
+    kept: KeptValues | None,
+    kept_outside: npt.NDArray[np.int64],
+    on_tile: Callable[[], None] | None,
+) -> Generator[LayerStrip, None, None]:
+    """Put tiles, and what is kept, together to strips; `kept_outside` counts the latter's by band."""
+    forcing, grid = region.forcing, region.grid
+    height = forcing_cells_along(forcing.k) * forcing.k
+    rasters: dict[str, npt.NDArray[Any]] = {}
+    outside = 0
+    for result in done:
+        if on_tile is not None:
+            on_tile()
+        if not rasters:
+            rasters = {name: _empty(name, forcing, height) for name in names}
+            outside = int(kept_outside[result.tile.band])
+            if kept is not None:
+                kept.fill(result.tile.band, rasters)
+        for name, blocks in result.blocks.items():
+            _place(rasters[name], forcing, result.tile, blocks)
+        outside += result.outside
+        if result.tile.last:
+            first = result.tile.band * height
+            inside = {name: raster[: grid.height - first, : grid.width] for name, raster in rasters.items()}
+            yield LayerStrip(
+                first,
+                inside["stored"],
+                outside,
+                np.stack([inside["spread"], inside["marks"]]) if "spread" in inside else None,
+                inside.get("probability"),
+                np.stack([inside["low"], inside["stored"], inside["high"]]) if "low" in inside else None,
+            )
+            rasters = {}
 
-    def flags(self, members: Indices) -> Flags:
-        """Return the flags of forcing cells: uint8 (len(members), k*k)."""
-        first, last = int(members[0]), int(members[-1]) + 1
-        return self._state.flags(first, last)[members - first]
 
-    def known(self, members: Indices, flags: Flags) -> npt.NDArray[np.bool_]:
-        """Return the cells that are valid and in range: bool (len(members), k*k)."""
-        known = flags != NO_DATA
-        for number, index in enumerate(members.tolist()):
-            if index in self._partial:
-                known[number] &= self._partial[index]
-        return np.asarray(known)
+def _empty(name: str, forcing: ForcingGrid, height: int) -> npt.NDArray[Any]:
+    shape = height, forcing.columns * forcing.k
+    if name == "probability":
+        return np.full(shape, np.nan, np.float32)
+    return np.full(shape, NODATA, np.uint8)
 
-    def place(self, strip: npt.NDArray[Any], members: Indices, blocks: npt.NDArray[Any]) -> None:
-        k = self._forcing.k
-        view = strip.reshape(k, -1, k)
-        view[:, self._forcing.active[members, 1]] = blocks.reshape(-1, k, k).transpose(1, 0, 2)
+
+def _place(strip: npt.NDArray[Any], forcing: ForcingGrid, tile: Tile, blocks: npt.NDArray[Any]) -> None:
+    k, top = forcing.k, tile.band * forcing_cells_along(forcing.k)
+    places = (forcing.active[tile.members] - (top, 0)) * k
+    # One by one: a fancy index over all of them takes ten times as long.
+    for (row, column), block in zip(places.tolist(), blocks.reshape(-1, k, k), strict=True):
+        strip[row : row + k, column : column + k] = block
 
 
 def _strange(manifest: Manifest, each: Sequence[WindowSet]) -> npt.NDArray[np.bool_]:
     """Return the forcing cells with a window outside the training ranges, bool (n,): in most of `each`."""
     counts = np.sum([windows_outside(manifest, one) for one in each], axis=0)
     return np.asarray(2 * counts > len(each))
-
-
-def _quantiles(each: Sequence[FloatArray]) -> FloatArray:
-    """Return QUANTILE_BANDS over members' outputs, linear between them: type 7 of Hyndman and Fan (1996)."""
-    return np.asarray(np.quantile(np.stack(each), list(QUANTILE_BANDS.values()), axis=0), np.float32)
-
-
-def _stored(values: FloatArray, known: npt.NDArray[np.bool_]) -> Stored:
-    stored = store(values)
-    stored[~known] = NODATA
-    return stored
-
-
-def _runner(
-    stack: ExitStack, forcing: ForcingGrid, bundle: Bundle, state: SpatialState, windows: WindowSet
-) -> Runner:
-    if bundle.manifest.kind == "factored":
-        return stack.enter_context(_HeadRunner(bundle, state, windows))
-    return WholeRunner(forcing, bundle, state, windows)
-
-
-class _HeadRunner:
-    """Runs head_u8.onnx on the state, one forcing cell at a time; a context manager that owns the file."""
-
-    def __init__(self, bundle: Bundle, state: SpatialState, windows: WindowSet) -> None:
-        self._bundle = bundle
-        self._size = state.record.k**2
-        self._embedding = bundle.temporal(windows.windows)
-        self._corner_rows = windows.corner_rows
-        self._stack = ExitStack()
-        self._file = self._stack.enter_context(state.opened())
-        self._own = threading.local()
-
-    def __enter__(self) -> Runner:
-        return self.run
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def run(self, members: Indices, _: npt.NDArray[np.bool_]) -> FloatArray:
-        """Return susceptibility of active forcing cells: float32 (len(members), k*k)."""
-        block: Block | None = getattr(self._own, "block", None)
-        if block is None:
-            block = self._own.block = self._file.block()
-        corners = self._embedding[self._corner_rows[members]]
-        out = np.empty((len(members), self._size), np.float32)
-        for number, index in enumerate(members.tolist()):
-            self._file.read(index, block)
-            out[number] = self._bundle.head_u8(
-                block.codes, corners[number : number + 1], block.scale, block.offset
-            )[0]
-        return out
 
 
 def _check_windows(manifest: Manifest, windows: WindowSet, forcing: ForcingGrid, state: SpatialState) -> None:

@@ -13,6 +13,7 @@ from exporters.cog_files import StripCog
 from exporters.companions import open_probability, open_quantiles, open_uncertainty
 from service.inference import LayerStrip, training_range_shares
 from service.layer_windows import LayerWindows
+from service.threads import Behind
 from service.workshop import Workshop
 
 
@@ -47,6 +48,9 @@ class LayerFiles:
             self._probability = open_probability(folder, odds=odds, **place)
         if made.forecast is not None and made.forecast.has_quantiles:
             self._quantiles = open_quantiles(folder, forecast=made.forecast, **place)
+        # What the layer rests on is known before its first strip.
+        self._behind = Behind("provenance")
+        self._behind.do(self._write_provenance)
 
     def write(self, strip: LayerStrip) -> npt.NDArray[np.uint8]:
         """Write a strip; return its classes. Raises what `LayerWriter.write` raises."""
@@ -65,10 +69,11 @@ class LayerFiles:
         for out in (self._uncertainty, self._probability, self._quantiles):
             if out is not None:
                 out.finish()
-        self._write_provenance()
+        self._behind.finish()
 
     def close(self) -> None:
         """Give up what is not finished."""
+        self._behind.close()
         self._layer.close()
         for out in (self._uncertainty, self._probability, self._quantiles):
             if out is not None:

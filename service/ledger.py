@@ -1,7 +1,7 @@
 """The ledger: what was run, on which inputs, how it ended; layers; the journal of human acts.
 
-The outbox (`Ledger.outbox`), what people reported from the field (`Ledger.proposals`) and the levels of
-zones (`Ledger.levels`) are parts of it.
+The outbox (`Ledger.outbox`), what people reported from the field (`Ledger.proposals`), the levels of zones
+(`Ledger.levels`) and the versions of inputs (`Ledger.inputs`) are parts of it.
 
 ledger.sqlite is the truth about what is published. Files on disk that it does not name do not count.
 """
@@ -20,6 +20,7 @@ from exporters.layer import LEVEL_LABELS, Layer, LayerStatus
 from service.cap_messages import CapMessages
 from service.drills import Drill, Drills
 from service.errors import Outcome, UsageError
+from service.ledger_inputs import Inputs
 from service.ledger_levels import Levels
 from service.ledger_rows import Act, Run, ShownLayer, Standing, run_of, shown_of, standing_of
 from service.ledger_schema import MIGRATIONS
@@ -55,6 +56,7 @@ class Ledger:
         self.levels = Levels(self._db)
         self.drills = Drills(self._db, self._now)
         self.cap = CapMessages(self._db, self._now)
+        self.inputs = Inputs(self._db, self._now, path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -416,31 +418,6 @@ class Ledger:
         acts = [act for act in self.journal() if act.act in ("hold", "resume")]
         acts = [act for act in acts if as_of is None or act.at <= as_of]
         return acts[-1] if acts and acts[-1].act == "hold" else None
-
-    # --- versions of inputs ---
-
-    def remember_input(self, kind: str, digest: str, path: Path) -> None:
-        """Note that from now on an input has this digest, unless it had it already."""
-        row = self._db.execute(
-            "SELECT digest FROM input_version WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
-        ).fetchone()
-        if row is None or row["digest"] != digest:
-            self._db.execute(
-                "INSERT INTO input_version (kind, digest, since, path) VALUES (?, ?, ?, ?)",
-                (kind, digest, self._now(), self._kept(path)),
-            )
-
-    def input_at(self, kind: str, moment: datetime) -> tuple[str, Path, bool] | None:
-        """Return digest and path of an input as it was, and whether it was recorded by then."""
-        for order, bound in (("DESC", to_stamp(moment)), ("ASC", "9999")):
-            row = self._db.execute(
-                f"SELECT digest, path, since FROM input_version WHERE kind = ? AND since <= ?"  # noqa: S608
-                f" ORDER BY id {order} LIMIT 1",
-                (kind, bound),
-            ).fetchone()
-            if row is not None:
-                return row["digest"], self._place(row["path"]), order == "DESC"
-        return None
 
     # --- helpers ---
 

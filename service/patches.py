@@ -8,19 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.windows import Window
 
-from service.errors import FactorError, RegionError
+from service.errors import FactorError
+from service.factor_blocks import FactorBlocks, Piece
 from service.factor_stack import FactorBand, FactorStack
 from service.manifest import FactorSpec, Manifest
 from service.region import Region
 
 FloatArray = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 NO_DATA, VALID, OUTSIDE = 0, 1, 2  # OUTSIDE: valid, but not what the model was trained on
 
@@ -47,44 +48,42 @@ class PatchReader:
         self, region: Region, stack: FactorStack, manifest: Manifest, min_patch_observed: float
     ) -> None:
         self.patch = manifest.patch
-        self._grid = region.grid
-        self._stack = stack
         self._names = [spec.name for spec in manifest.factors]
         bands = [stack.bands[number - 1] for number in stack.index(self._names)]
-        self._channels = [_channel(spec, band) for spec, band in zip(manifest.factors, bands, strict=True)]
+        channels = [_channel(spec, band) for spec, band in zip(manifest.factors, bands, strict=True)]
         self._least_observed = math.ceil(min_patch_observed * self.patch**2 - 1e-6)
-        self._mask_path = region.mask_path
+        self.blocks = FactorBlocks(region, stack, self._names, channels)
 
     def read(self, row: int, column: int, height: int, width: int) -> Tile:
         """Return the tile whose upper left cell is (row, column); it may reach beyond the grid."""
         before, around = self.patch // 2, self.patch - 1
-        window = Window(column - before, row - before, width + around, height + around)
-        inside = self._read_mask(row, column, height, width)
-        if not inside.any():
-            empty = np.zeros((len(self._names), height + around, width + around), np.float32)
-            return Tile(empty, np.zeros((height, width), np.uint8))
-        factors = self._stack.read(self._names, window)
-        observed = np.asarray(np.isfinite(factors).all(axis=0))
-        counts = box_sums(observed, self.patch)
+        shape = height + around, width + around
+        factors = np.empty((len(self._names), *shape), np.float32)
+        pieces = list(self.blocks.pieces(row - before, column - before, *shape))
         centre = (slice(before, before + height), slice(before, before + width))
-        outside = counts < self.patch**2
-        for band, channel in zip(factors, self._channels, strict=True):
-            outside |= channel.prepare(band)[centre]
+        for piece in pieces:
+            factors[:, *piece.here] = piece.square.factors[:, *piece.there]
+        inside = _assembled(pieces, shape, "inside")[centre]
+        outside = np.zeros((height, width), bool)
+        if any(piece.square.strange for piece in pieces):
+            outside |= _assembled(pieces, shape, "outside")[centre]
+        lacking = ~inside
+        if not all(piece.square.whole for piece in pieces):
+            counts = box_sums(_assembled(pieces, shape, "observed"), self.patch)
+            outside |= counts < self.patch**2
+            lacking |= counts < self._least_observed
         flags = np.where(outside, np.uint8(OUTSIDE), np.uint8(VALID))
-        flags[~inside | (counts < self._least_observed)] = NO_DATA
+        flags[lacking] = NO_DATA
         return Tile(factors, flags)
 
-    def _read_mask(self, row: int, column: int, height: int, width: int) -> npt.NDArray[np.bool_]:
-        inside = np.zeros((height, width), bool)
-        rows, columns = min(height, self._grid.height - row), min(width, self._grid.width - column)
-        if rows > 0 and columns > 0:
-            try:
-                # Opened for each tile: a GDAL dataset serves one thread at a time.
-                with rasterio.open(self._mask_path, sharing=False) as mask:
-                    inside[:rows, :columns] = mask.read(1, window=Window(column, row, columns, rows)) == 1
-            except rasterio.errors.RasterioIOError as error:
-                raise RegionError(f"the mask {self._mask_path} cannot be read: {error}") from error
-        return inside
+
+def _assembled(
+    pieces: Sequence[Piece], shape: tuple[int, int], what: Literal["inside", "outside", "observed"]
+) -> npt.NDArray[np.bool_]:
+    out = np.empty(shape, bool)
+    for piece in pieces:
+        out[piece.here] = getattr(piece.square, what)[piece.there]
+    return out
 
 
 def box_sums(observed: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int32]:
@@ -101,11 +100,14 @@ class _Continuous:
     maximum: np.float32
     middle: np.float32
 
-    def prepare(self, band: FloatArray) -> npt.NDArray[np.bool_]:
-        """Fill what is missing with the middle of the range; return where the range is left."""
-        missing = ~np.isfinite(band)
-        band[missing] = self.middle
-        return np.asarray((band < self.minimum) | (band > self.maximum))
+    def prepare(self, band: FloatArray) -> tuple[Bools, Bools]:
+        """Fill what is missing with the middle of the range; say what was there, and where it leaves it."""
+        # A minimum of a band with a NaN is NaN, and compares as false.
+        if self.minimum <= band.min() and band.max() <= self.maximum:
+            return np.ones(band.shape, bool), np.zeros(band.shape, bool)
+        observed = np.isfinite(band)
+        band[~observed] = self.middle
+        return observed, np.asarray((band < self.minimum) | (band > self.maximum))
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,13 @@ class _Categorical:
     target: npt.NDArray[np.float32]  # the bundle's code of the same name
     unknown: np.float32  # a code that the bundle has no category for
 
-    def prepare(self, band: FloatArray) -> npt.NDArray[np.bool_]:
-        """Translate codes by name; return where the category is one that the bundle does not know."""
+    def prepare(self, band: FloatArray) -> tuple[Bools, Bools]:
+        """Translate codes by name; say what was there, and where the bundle does not know the category."""
         observed = np.isfinite(band)
         place = np.minimum(np.searchsorted(self.source, band), len(self.source) - 1)
         known = self.source[place] == band
         band[:] = np.where(known, self.target[place], np.where(observed, self.unknown, np.float32(np.nan)))
-        return np.asarray(observed & (band == self.unknown))
+        return observed, np.asarray(observed & (band == self.unknown))
 
 
 def _channel(spec: FactorSpec, band: FactorBand) -> _Continuous | _Categorical:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from itertools import count
@@ -15,24 +15,26 @@ import shapely
 from exporters.geopackage import write_areas
 from exporters.layer import Layer, LayerStatus, ZoneArea, ZoneWarning
 from exporters.stac import write_item
-from service.areas import AreaCounter, Change, class_area_changes, zone_areas
+from service.areas import Change, zone_areas
 from service.display import show_latest
 from service.drift import OutputCounter
 from service.errors import HeldError, Outcome, UsageError
 from service.files import replacing_folder
 from service.forecast import forecast_windows
-from service.hotspots import Hotspots, date_hotspots, find_hotspots
+from service.hotspots import Hotspots
 from service.inference import layer_strips
+from service.kept import Keeper
 from service.layer_basis import are_comparable, fixed_basis, layer_basis, layer_digest
+from service.layer_counts import LayerCounts
 from service.layer_files import LayerFiles
 from service.layer_windows import LayerWindows, complete_enough, default_day, refuse_empty, windows_of
 from service.ledger_levels import Decided
 from service.refreshed import Refreshed, Stages
+from service.threads import Behind
 from service.unconfirmed import weigh_suspects
 from service.warnings import decide, figures_of, incomparable
 from service.workshop import Workshop
 
-CHANGE_DAYS = (1, 7)
 _SMALL_FOOTPRINT = 0.9  # below this share of the known area, growth carries a note
 
 
@@ -63,10 +65,13 @@ def refresh(
         return Refreshed(Outcome.UNCHANGED, chosen, shown, lead=lead, seconds=stages.seconds)
 
     destination = _destination(shop, chosen, lead, digest)
-    output = OutputCounter()
+    output, keeper = OutputCounter(), Keeper(shop, made)
     with replacing_folder(destination) as folder:
-        with closing(LayerFiles(shop, made, lead, folder)) as files, _counting(shop) as counter:
-            with stages("head"):
+        with (
+            closing(LayerFiles(shop, made, lead, folder)) as files,
+            LayerCounts(shop, chosen, made.windows) as counts,
+        ):
+            with stages("head"), keeper.values() as kept, Behind("counts") as behind:
                 for strip in layer_strips(
                     shop.region,
                     shop.state,
@@ -76,17 +81,19 @@ def refresh(
                     # How far models disagree is said of one window, which a forecast of several has not.
                     members=() if made.members else shop.members,
                     odds=shop.bundle.manifest.odds,
+                    kept=kept,
                     workers=shop.workers,
+                    engine=shop.engine,
                 ):
-                    counter.add(strip.row, files.write(strip))
-                    output.add(strip)
+                    behind.do(counts.add, strip.row, strip.stored, files.write(strip))
+                    behind.do(output.add, strip)
+                behind.finish()
             with stages("files"):
                 files.finish()
         with stages("areas"):
-            changes = _changes(shop, chosen, folder)
+            changes, hotspots = counts.changes(), counts.hotspots()
             region = shop.region
-            areas = zone_areas(counter.counts, region.zones, region.grid.cell_area_m2, changes)
-            hotspots = _hotspots(shop, chosen, folder)
+            areas = zone_areas(counts.by_zone, region.zones, region.grid.cell_area_m2, changes)
             warnings = _warnings(shop, chosen, areas, shown, unconfirmed=made.unconfirmed)
         with stages("layer"):
             notes = (*shop.notes, *made.notes, *_notes(changes, hotspots))
@@ -100,6 +107,7 @@ def refresh(
         _record(shop, layer, layer_basis(shop, made), shown)
     with stages("latest"):
         show_latest(shop.settings.data_dir, shop.ledger)
+        keeper.note(layer)
     return Refreshed(Outcome.PUBLISHED, chosen, layer, lead=lead, seconds=stages.seconds)
 
 
@@ -173,25 +181,6 @@ def _destination(shop: Workshop, day: date, lead: int, digest: str) -> Path:
     return next(folder for folder in numbered if not folder.exists())
 
 
-@contextmanager
-def _counting(shop: Workshop) -> Iterator[AreaCounter]:
-    counter = AreaCounter(shop.region.zones_path, len(shop.region.zones), shop.region.mask_path)
-    with closing(counter):
-        yield counter
-
-
-def _changes(shop: Workshop, day: date, folder: Path) -> dict[int, Change]:
-    """How cells changed class since the comparable nowcasts of 1 and 7 days before."""
-    earlier = {}
-    for days in CHANGE_DAYS:
-        before = shop.ledger.current(day - timedelta(days=days), as_of=shop.as_of)
-        kept = before is not None and shop.ledger.removed_at(before.id) is None
-        if before is not None and kept and _comparable(shop, before):
-            earlier[days] = before.folder
-    region = shop.region
-    return class_area_changes(folder, earlier, region.zones_path, len(region.zones), k=region.forcing.k)
-
-
 def _notes(changes: Mapping[int, Change], hotspots: Hotspots) -> list[str]:
     """What a reader of the figures must know beside them."""
     notes = []
@@ -207,10 +196,6 @@ def _notes(changes: Mapping[int, Change], hotspots: Hotspots) -> list[str]:
             f"{hotspots.left_out} more hotspots, {hotspots.left_out_area_m2 / 1e6:.2f} km2, are not listed"
         )
     return notes
-
-
-def _comparable(shop: Workshop, layer: Layer) -> bool:
-    return are_comparable(fixed_basis(shop), shop.ledger.basis(layer.id))
 
 
 def _warnings(
@@ -241,21 +226,6 @@ def _levels(shop: Workshop, decided: Decided | None) -> dict[str, ZoneWarning]:
         return {}
     same = are_comparable(fixed_basis(shop), shop.ledger.basis(decided.layer_id))
     return {item.zone: item if same else incomparable(item) for item in decided.warnings}
-
-
-def _hotspots(shop: Workshop, day: date, folder: Path) -> Hotspots:
-    previous = shop.ledger.latest(before=day, as_of=shop.as_of)
-    comparable = previous is not None and _comparable(shop, previous)
-    before = previous if comparable else None
-    found = find_hotspots(
-        folder,
-        shop.region.zones_path,
-        shop.region.zones,
-        min_area_m2=shop.settings.hotspots.min_area_m2,
-        at_most=shop.settings.hotspots.at_most,
-        previous=before.folder if before is not None else None,
-    )
-    return date_hotspots(found, day, before)
 
 
 def _layer(

@@ -360,15 +360,20 @@ def _dem_valid(path: Path, grid: Grid, window: Window) -> npt.NDArray[np.uint8]:
         return np.asarray(dem.read_masks(1, window=window) > 0).astype(np.uint8)
 
 
-def _write_active(path: Path, mask_path: Path, k: int) -> None:
+def active_cells(mask_path: Path, k: int) -> npt.NDArray[np.int32]:
+    """Return the forcing cells that hold a cell of the mask, as `ForcingGrid.active`: int32 (n, 2)."""
     active: list[tuple[int, int]] = []
     with rasterio.open(mask_path) as mask:
         for row in range(-(-mask.height // k)):
             block = mask.read(1, window=Window(0, row * k, mask.width, min(k, mask.height - row * k)))
             columns = np.unique(np.flatnonzero(block.any(axis=0)) // k)
             active.extend((row, int(column)) for column in columns)
+    return np.array(active, dtype=np.int32).reshape(-1, 2)
+
+
+def _write_active(path: Path, mask_path: Path, k: int) -> None:
     with replacing(path) as temporary:
-        np.save(temporary, np.array(active, dtype=np.int32).reshape(-1, 2))
+        np.save(temporary, active_cells(mask_path, k))
 
 
 def _write_zones(path: Path, grid: Grid, zones: tuple[Zone, ...]) -> None:

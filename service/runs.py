@@ -28,6 +28,7 @@ from service.errors import (
 from service.files import remove_leftovers
 from service.forecast_scores import keep_scores
 from service.hillshade import ensure_hillshade
+from service.kept import sweep_kept
 from service.layer_windows import archive_variables
 from service.ledger import Ledger
 from service.lock import exclusive
@@ -36,6 +37,7 @@ from service.refresh import refresh
 from service.refreshed import OnStage, Refreshed, Stages
 from service.retention import remove_marked, retire_layers
 from service.settings import Settings
+from service.state_list import prune_states
 from service.surfaces import SurfaceStore, prune
 from service.workshop import Workshop, ledger_path, lock_path, open_workshop
 
@@ -90,11 +92,12 @@ def run_days(
                         if results[-1].outcome == Outcome.ABANDONED:
                             break
                     if as_of is None:
-                        prune_states(shop)
+                        prune_states(settings.data_dir / "state", _state_folders(shop))
                         if leads and not (results and results[-1].outcome == Outcome.ABANDONED):
                             keep_scores(shop)
                 if as_of is None:
                     retire_layers(ledger, settings.retention, clock().astimezone(settings.timezone).date())
+                    sweep_kept(settings.data_dir, ledger)
                 list_layers(settings.data_dir, ledger)
                 prune_surfaces(settings)
                 _shade(settings)
@@ -180,12 +183,8 @@ def sweep(settings: Settings, ledger: Ledger) -> None:
         log.warning("swept up after a run that died", runs=dead, files=removed)
 
 
-def prune_states(shop: Workshop) -> None:
-    """Remove the spatial states of earlier bundles and of replays; one that is wanted again is rebuilt."""
-    kept = {shop.state.folder, *(member.state.folder for member in shop.members)}
-    for folder in shop.state.folder.parent.iterdir():
-        if folder.is_dir() and folder not in kept:
-            shutil.rmtree(folder)
+def _state_folders(shop: Workshop) -> list[Path]:
+    return [shop.state.folder, *(member.state.folder for member in shop.members)]
 
 
 def prune_surfaces(settings: Settings) -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
 from service.errors import BundleError, DeviceError, UsageError
+from service.files import digest_of
 
 _CPU, _GPU = "onnxruntime", "onnxruntime-gpu"
 CPU_PROVIDER, GPU_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -94,15 +97,38 @@ def onnx_runtime(installed: Callable[[str], bool] | None = None) -> Any:
     return importlib.import_module("onnxruntime")
 
 
-def make_session(graph: bytes, name: str, *, threads: int = 1, device: Device = CPU) -> Any:
+def arithmetic_of(device: Device) -> str:
+    """Return a digest of what decides the last bits of a result: program, libraries, provider, processor."""
+    versions = metadata.version("colluvium"), onnx_runtime().__version__, np.__version__
+    return digest_of(versions, device.provider, _processor())
+
+
+@cache
+def _processor() -> str:
+    """Return what this processor is: ONNX Runtime chooses its kernels by what it can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = ("model name", "flags", "features", "cpu part")
+    said = sorted({line for line in lines if line.lower().startswith(named)})
+    return digest_of(platform.machine(), platform.processor(), said)
+
+
+def make_session(
+    graph: bytes, name: str, *, threads: int = 1, device: Device = CPU, sizes: Mapping[str, int] | None = None
+) -> Any:
     """Return an inference session of a serialised ONNX graph; `name` is what errors call it.
+
+    `sizes` settles dimensions that the graph names and leaves open: what depends on them is then computed
+    once.
 
     Sessions may be run from several threads at once. Raises BundleError when ONNX Runtime refuses the graph,
     DeviceError when it does not get the graphics card that `device` stands for.
     """
     runtime = onnx_runtime()
     try:
-        session = _session(runtime, graph, device.provider, threads)
+        session = _session(runtime, graph, device.provider, threads, sizes=sizes or {})
     except Exception as error:  # onnxruntime raises a dozen classes without a common base
         if device.name == "gpu":
             raise DeviceError(
@@ -119,11 +145,21 @@ def make_session(graph: bytes, name: str, *, threads: int = 1, device: Device = 
     return session
 
 
-def _session(runtime: Any, graph: bytes, provider: str, threads: int, severity: int = 3) -> Any:
+def _session(
+    runtime: Any,
+    graph: bytes,
+    provider: str,
+    threads: int,
+    severity: int = 3,
+    *,
+    sizes: Mapping[str, int] = MappingProxyType({}),
+) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = severity  # 3: errors are raised, warnings about graphs are no news
+    for dimension, size in sizes.items():
+        options.add_free_dimension_override_by_name(dimension, size)
     if provider == CPU_PROVIDER:
         return runtime.InferenceSession(graph, sess_options=options, providers=[CPU_PROVIDER])
     options.use_deterministic_compute = True

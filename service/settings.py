@@ -32,6 +32,7 @@ from exporters.layer import ClassScheme
 from service.errors import SettingsError
 from service.settings_base import FilePath, Positive, Section, Slug, resolve, settings_folder
 from service.settings_csv import CsvFeed
+from service.settings_engine import EngineSettings
 from service.settings_feeds import FeedSettings, IngestSettings, with_preset
 from service.settings_forecast import ForecastSettings
 from service.settings_json import JsonFeed
@@ -208,7 +209,17 @@ class InferenceSettings(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # 0: one for each core
     # gpu: refuse to start without one; auto: use one where there is one, and say what is used.
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    # Of the head on a graphics card; auto: float16 where it holds its proof (docs/gpu.md).
+    precision: Literal["auto", "float32", "float16"] = "auto"
+    device_memory_gb: Positive | None = None  # of the card, for state and head; default: by what is free
     min_patch_observed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # Forcing cells whose windows are those of an earlier layer keep its values: the layer is the same to the
+    # byte. false: everything is computed.
+    keep_unchanged: bool = True
+    # The spatial state: on the disk, or computed again for each layer, which takes about ten times as long.
+    # auto: stored where the budget and the free disk allow it; check, status and the log say what is done.
+    state: Literal["auto", "stored", "recomputed"] = "auto"
+    state_disk_budget_gb: Positive | None = None  # of the bundle in use, its members included; default: none
 
 
 class ScheduleSettings(Section):
@@ -260,6 +271,7 @@ class Settings(BaseSettings):
     warnings: WarningSettings = WarningSettings()
     cap: CapSettings | None = None
     inference: InferenceSettings = InferenceSettings()
+    engine: EngineSettings = EngineSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     http: HttpSettings = HttpSettings()
     web: WebSettings = WebSettings()
@@ -330,6 +342,11 @@ class Settings(BaseSettings):
         if self.region.synthetic and self.cap is not None and self.cap.status == "Actual":
             raise ValueError(
                 'cap.status = "Actual" is not for a synthetic region: nobody is to be alarmed by it'
+            )
+        if self.engine.kind == "dask" and self.inference.device == "gpu":
+            raise ValueError(
+                'engine.kind = "dask" computes on processors; either leave inference.device out, or set '
+                'engine.kind = "local" on the machine with the graphics card'
             )
         if self.factors.reservoir and self.reservoirs is None:
             raise ValueError("factors.reservoir = true needs a [reservoirs] section")

@@ -24,10 +24,11 @@ from exporters.layer import Layer, ModelReference
 from service.errors import BundleError, ColluviumError, HeldError, Outcome, StorageError, UsageError
 from service.files import SHADOW
 from service.layer_basis import FIXED, are_comparable, fixed_basis
+from service.layer_counts import CHANGE_DAYS
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
-from service.refresh import CHANGE_DAYS, refresh
+from service.refresh import refresh
 from service.refreshed import Stages
 from service.settings import Settings
 from service.shadow_compare import LayerDifference, compare_layers

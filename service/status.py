@@ -20,6 +20,8 @@ from service.readings import Archive
 from service.runtime import chosen_device
 from service.settings import Settings
 from service.settings_feeds import FeedSettings
+from service.state import whole_record
+from service.state_keep import folder_bytes
 from service.workshop import archive_path, ledger_path
 
 _NAMED_AT_MOST = 10
@@ -106,6 +108,7 @@ class StatusReport:
     forecasts: tuple[Layer, ...] = ()  # current ones
     drills: tuple[Drill, ...] = ()  # that run now
     device: str = ""  # what a refresh from here would compute on, in words
+    spatial_state: str = ""  # of the newest layer: whether it is stored, and what it takes, in words
 
     @property
     def overdue(self) -> bool:
@@ -162,6 +165,7 @@ class StatusReport:
                 for drill in self.drills
             ],
             "device": self.device,
+            "spatial_state": self.spatial_state,
             "hold": self.hold,
             "last_run": _run_json(self.last_run) if self.last_run else None,
             "forecast_runs": [{"lead": run.lead, **_run_json(run)} for run in self.forecast_runs],
@@ -215,6 +219,8 @@ class StatusReport:
             lines.append(f"  exporter {row.exporter}: {row.pending} pending, {row.parked} parked{error}")
         if self.device:
             lines.append(f"  computes on {self.device}")
+        if self.spatial_state:
+            lines.append(f"  spatial state {self.spatial_state}")
         return "\n".join(lines)
 
     @property
@@ -282,6 +288,7 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
             forecasts=tuple(forecasts_shown(ledger)),
             drills=tuple(ledger.drills.running(now)),
             device=_device_words(settings),
+            spatial_state=_state_words(settings, ledger.basis(latest.id)) if latest else "",
         )
 
 
@@ -292,6 +299,19 @@ def _device_words(settings: Settings) -> str:
         return f"nothing: {error}"
     fallen = f" instead of a graphics card: {device.reason}" if device.fell_back else ""
     return f"{device.name} ({device.provider}){fallen}"
+
+
+def _state_words(settings: Settings, basis: dict[str, str]) -> str:
+    digest = basis.get("state", "")
+    place = settings.data_dir / "state" / digest[:16]
+    record = whole_record(place, digest)
+    if record is None:
+        return "not there: the next refresh builds it"
+    if not record.stored:
+        return "recomputed for each layer, which takes longer; see 'colluvium check'"
+    size = folder_bytes(place)
+    each = f", {size / record.valid_cells:.0f} bytes a cell" if record.valid_cells else ""
+    return f"stored: {size / 1e9:.2f} GB{each}"
 
 
 def _feed_state(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -30,6 +29,7 @@ from service.reading_values import ForecastIssue, Selection, SeriesDay, Suspect
 from service.reservoirs import MARGIN_DAYS
 from service.sequences import WindowSet
 from service.workshop import Workshop
+from service.zone_strips import ZoneStrips
 
 # Keys of a layer's basis: the readings taken as true, and what was weighed with which result.
 SUSPECTS = "suspects"
@@ -182,9 +182,11 @@ def _only(windows: WindowSet, cells: npt.NDArray[np.bool_]) -> WindowSet:
 
 def _counts(shop: Workshop, windows: WindowSet) -> npt.NDArray[np.int64]:
     region = shop.region
-    counter = AreaCounter(region.zones_path, len(region.zones), region.mask_path)
-    with closing(counter):
-        strips = susceptibility_strips(region, shop.state, shop.bundle, windows, workers=shop.workers)
+    with ZoneStrips(region.zones_path, len(region.zones), region.mask_path) as zones:
+        counter = AreaCounter(zones)
+        strips = susceptibility_strips(
+            region, shop.state, shop.bundle, windows, workers=shop.workers, engine=shop.device_engine
+        )
         for row, stored in strips:
             counter.add(row, shop.scheme.classify(stored))
     return counter.counts

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import structlog
 
 from exporters.layer import ClassScheme, ModelReference
 from service.bundle import Bundle, check_region
+from service.engines.base import Engine
+from service.engines.dask import DaskBuild, DaskEngine, Shared, open_cluster
+from service.engines.dask_cluster import Cluster
+from service.engines.device import DeviceEngine, open_device_engine
 from service.ensemble import Member, open_members, open_states
 from service.errors import BundleError, FactorError
 from service.factor_stack import FactorStack
@@ -27,6 +31,10 @@ from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
 from service.runtime import chosen_device
 from service.settings import Settings
 from service.state import SpatialState
+from service.state_keep import kept_here
+
+# Settings of inference that move no bit of a layer; one that is added may, until it stands here.
+WITHOUT_EFFECT = ("workers", "keep_unchanged", "state", "state_disk_budget_gb", "device_memory_gb")
 
 log = structlog.get_logger()
 
@@ -48,6 +56,7 @@ class Workshop:
     as_of: datetime | None
     notes: tuple[str, ...]
     workers: int
+    cluster: Cluster | None = None  # of Dask workers, where the settings ask for one
 
     @property
     def scheme(self) -> ClassScheme:
@@ -71,6 +80,34 @@ class Workshop:
         """Past forecasts of rain and what came: the same for every lead of a run."""
         crs = self.region.grid.crs
         return compare_rain(self.settings, self.archive, crs, self.today, as_of=self.as_of)
+
+    @property
+    def engine(self) -> Engine | None:
+        """Where tiles are computed; None: on this machine's threads. Raises what opening it raises."""
+        if self.cluster is None:
+            return self.device_engine
+        states = self.state, *(member.state for member in self.members)
+        return DaskEngine(self.cluster, _shared(self.settings, self.region, self.stack, self.bundle), states)
+
+    @cached_property
+    def device_engine(self) -> DeviceEngine | None:
+        """The graphics card as an engine, with the state that its memory holds; None without one.
+
+        Raises DeviceError where the card fails the proof, or has no room.
+        """
+        if self.bundle.device.name == "cpu" or self.bundle.manifest.kind == "whole":
+            return None
+        asked = self.settings.inference
+        # What `members` hold is what a refresh runs; the proof wants every graph.
+        members = [self.bundle.member(number) for number in self.bundle.manifest.member_numbers]
+        return open_device_engine(
+            [self.bundle, *members],
+            self.region.forcing,
+            self.state.valid_cells,
+            precision=asked.precision,
+            memory_gb=asked.device_memory_gb,
+            workers=self.workers,
+        )
 
     @property
     def today(self) -> date:
@@ -110,18 +147,24 @@ def open_workshop(
     notes: list[str] = []
     if as_of is not None:
         recalled = recall(ledger, settings, settings_path, as_of)
-        settings = recalled.settings
+        # Where it is computed, and whether the state is stored, is no input: the cluster of then may be gone,
+        # and the state is the one that the next refresh needs.
+        here = {name: getattr(settings.inference, name) for name in WITHOUT_EFFECT}
+        inference = recalled.settings.inference.model_copy(update=here)
+        settings = recalled.settings.model_copy(update={"engine": settings.engine, "inference": inference})
         notes += recalled.notes
     workers = settings.inference.workers or os.cpu_count() or 1
     with ExitStack() as stack:
         region = open_region(settings)
-        factors = stack.enter_context(_open_stack(settings, region))
+        factors = stack.enter_context(open_stack(settings, region))
         bundle, refusal = open_bundle(settings, ledger, workers, fall_back=as_of is None)
         if refusal is not None:
             notes.append(refusal)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         if as_of is None:
             remember(ledger, settings, settings_path, factors.digest, bundle)
+        cluster = stack.enter_context(open_cluster(settings.engine, bundle, workers))
+        shared = _shared(settings, region, factors, bundle)
         states = open_states(
             region,
             factors,
@@ -130,6 +173,8 @@ def open_workshop(
             min_patch_observed=settings.inference.min_patch_observed,
             workers=workers,
             progress=progress,
+            keep=kept_here(settings, region, factors, bundle.manifest).keep,
+            build=partial(DaskBuild, cluster, shared) if cluster is not None else None,
         )
         archive = stack.enter_context(Archive(archive_path(settings), clock))
         yield Workshop(
@@ -146,6 +191,7 @@ def open_workshop(
             as_of=as_of,
             notes=tuple(notes),
             workers=workers,
+            cluster=cluster,
         )
 
 
@@ -158,7 +204,12 @@ def reservoirs_of(settings: Settings, region: Region, stack: FactorStack) -> Res
     return open_reservoirs(settings.reservoirs, region, lowest)
 
 
-def _open_stack(settings: Settings, region: Region) -> FactorStack:
+def _shared(settings: Settings, region: Region, stack: FactorStack, bundle: Bundle) -> Shared:
+    return Shared(region, stack, settings.inference.min_patch_observed, bundle)
+
+
+def open_stack(settings: Settings, region: Region) -> FactorStack:
+    """Open the settings' factor stack. Raises FactorError where it is missing or of another grid."""
     if not settings.stack_path.exists():
         raise FactorError(f"no factor stack at {settings.stack_path}; make it with 'colluvium factors'")
     return FactorStack.open(settings.stack_path, region.grid)
@@ -171,7 +222,8 @@ def open_bundle(
 
     Raises BundleError where neither can be used, DeviceError where `inference.device` cannot be had.
     """
-    device = chosen_device(settings.inference.device)
+    on_workers = settings.engine.kind == "dask"  # whose heads run on processors, and so does all beside them
+    device = chosen_device("cpu" if on_workers else settings.inference.device)
     say = log.warning if device.fell_back else log.info
     say("inference", device=device.name, provider=device.provider, reason=device.reason)
     try:
@@ -179,7 +231,7 @@ def open_bundle(
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         return bundle, None
     except BundleError as error:
-        in_use = ledger.input_at("bundle", ledger.clock()) if fall_back else None
+        in_use = ledger.inputs.at("bundle", ledger.clock()) if fall_back else None
         if in_use is None or not in_use[1].exists():
             raise
         bundle = Bundle.load(in_use[1], workers=workers, device=device)

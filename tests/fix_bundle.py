@@ -223,21 +223,50 @@ def _dense(net: ToyNetwork, graph: _Graph, x: str, axis: int, *, output: str) ->
 
 
 def _write_head(net: ToyNetwork, path: Path, *, quantised: bool) -> None:
+    """The formulation that the trainer exports (trainer.networks.factored), so that its speed is the same."""
     graph = _Graph()
     size, d = net.k**2, net.channels
-    between = graph.constant("between", corner_weights(net.k))
     inputs = {
         "state": (TensorProto.UINT8 if quantised else TensorProto.FLOAT, ["g", size, d]),
         "corners": (TensorProto.FLOAT, ["g", 4, d]),
     }
-    state, corners = "state", "corners"
-    if quantised:
+    second = graph.constant("d1", net.array("d1", d, net.hidden, fan_in=d))
+    rows = graph.constant("rows", [-1, d], np.int64)
+    if not quantised:
+        x = graph.add(
+            "Reshape",
+            graph.add(
+                "Add",
+                "state",
+                graph.add("MatMul", graph.constant("between", corner_weights(net.k)), "corners"),
+            ),
+            rows,
+        )
+    else:
         inputs |= {"scale": (TensorProto.FLOAT, [d]), "offset": (TensorProto.FLOAT, [d])}
-        state = graph.add("Mul", graph.add("Cast", state, to=TensorProto.FLOAT), "scale")
-        # The weights of the corners sum to 1, so the offset may ride on them: one pass less.
-        corners = graph.add("Add", corners, "offset")
-    x = graph.add("Add", state, graph.add("MatMul", between, corners))
-    _dense(net, graph, x, 2, output="susceptibility")
+        # The corners' weights sum to 1, so the offset may ride on them; relu(scale x) = scale relu(x), so
+        # the scale goes into the next layer's weights.
+        scale = graph.add("Max", "scale", graph.constant("least", 1e-12))
+        corners = graph.add("Div", graph.add("Add", "corners", "offset"), scale)
+        second = graph.add(
+            "Mul", second, graph.add("Unsqueeze", scale, graph.constant("axis", [1], np.int64))
+        )
+        x = graph.add("Reshape", graph.add("Cast", "state", to=TensorProto.FLOAT), rows)
+        # One product interpolates and adds: for one forcing cell by `between`, for g of them block by block.
+        count = graph.add("Shape", "corners", end=1)
+        unit = graph.add("EyeLike", graph.add("ConstantOfShape", graph.add("Concat", count, count, axis=0)))
+        unit = graph.add("Unsqueeze", unit, graph.constant("axes", [1, 3], np.int64))
+        each = graph.add("Mul", unit, graph.constant("each", corner_weights(net.k)[None, :, None, :]))
+        width = graph.add("Mul", count, graph.constant("four", [4], np.int64))
+        shape = graph.add("Concat", graph.constant("any", [-1], np.int64), width, axis=0)
+        x = graph.add("Gemm", graph.add("Reshape", each, shape), graph.add("Reshape", corners, rows), x)
+    x = graph.add(
+        "Gemm", graph.add("Relu", x), second, graph.constant("d1b", 0.1 * net.array("d1b", net.hidden))
+    )
+    x = graph.add("Relu", x)
+    last = net.gain * net.array("d2", net.hidden, 1, fan_in=net.hidden)
+    x = graph.add("Sigmoid", graph.add("Gemm", graph.constant("d2", last.T), x, transB=1))
+    graph.add("Reshape", x, graph.constant("cells", [-1, size], np.int64), output="susceptibility")
     graph.save(path, inputs, "susceptibility", ["g", size])
 
 

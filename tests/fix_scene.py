@@ -18,9 +18,9 @@ from service.bundle import Bundle
 from service.factor_stack import FactorBand, FactorStack
 from service.region import ForcingGrid, Grid, Region
 from service.sequences import WindowSet, window_days
+from service.stack_writer import StackWriter
 from service.state import SpatialState, open_or_build_state
 from tests.fix_bundle import COVER, FloatArray, ToyNetwork, write_toy_bundle
-from trainer.stack_writer import StackWriter
 
 DAY = date(2026, 3, 1)
 

@@ -15,10 +15,10 @@ from service.errors import FactorError
 from service.factor_stack import UPSTREAM_COMPLETE, UPSTREAM_CUT, UPSTREAM_UNKNOWN
 from service.region import Region, read_vectors
 from service.settings import NdviSettings, RasterFactor, ReservoirSettings, VectorDistance
+from service.stack_writer import EdgeWriter, StackWriter, windows
 from trainer.distance import Bool, Features, ReservoirRims, array_features, distance_to, vector_features
 from trainer.factor_sources import Float32, RasterSource
 from trainer.flow import route, spi, twi
-from trainer.stack_writer import EdgeWriter, StackWriter, windows
 from trainer.terrain import tangent_of_slope, terrain_bands
 
 _log = structlog.get_logger()

@@ -25,6 +25,7 @@ from service.factor_stack import FORMAT, FactorBand, FactorStack, edge_path
 from service.files import digest_of, replacing, sha256_file
 from service.region import Grid, Region
 from service.settings import RasterFactor, Settings
+from service.stack_writer import EdgeWriter, StackWriter, windows
 from trainer.factor_jobs import (
     TILE,
     WIDE_TILE,
@@ -40,7 +41,6 @@ from trainer.factor_jobs import (
 )
 from trainer.factor_sources import RasterSource
 from trainer.flow import available_memory, require_memory
-from trainer.stack_writer import EdgeWriter, StackWriter, windows
 from trainer.terrain import LOCAL_FACTORS
 
 Progress = Callable[[int, int], None]

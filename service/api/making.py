@@ -93,7 +93,9 @@ def open_making(site: Site, region: Region, layer: Layer, basis: dict[str, str])
             bundle=bundle,
             stack=stack,
             reservoirs=reservoirs_of(site.settings, region, stack),
-            state=open_state(site.settings.data_dir / "state", basis.get("state", ""), patches),
+            state=open_state(
+                site.settings.data_dir / "state", basis.get("state", ""), patches, region.forcing, bundle
+            ),
             patches=patches,
         )
 

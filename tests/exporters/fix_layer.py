@@ -75,7 +75,7 @@ def write_rasters(
     )
 
 
-def write_plain(folder: Path, stored: npt.NDArray[np.uint8], basis: npt.NDArray[np.uint32]) -> None:
+def write_plain(folder: Path, stored: npt.NDArray[np.uint8], basis: npt.NDArray[Any]) -> None:
     """Write what readers of a layer look at as plain GeoTIFFs: quicker than COGs, where many are made."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array, band in (

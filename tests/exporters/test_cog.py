@@ -206,8 +206,7 @@ def largest_file(request: pytest.FixtureRequest) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# Once while the strips are collected (four tiles of 512 x 512), once while the COG is made: noise with its
-# overviews is larger, and GDAL closes a COG that it could not write whole without a word.
+# Once while the tiles are spooled, once while the COG is put together: noise with its overviews is larger.
 @pytest.mark.parametrize("largest_file", [900_000, 1_100_000], indirect=True)
 def test_a_disk_that_fills_up_never_leaves_half_a_raster(tmp_path: Path, largest_file: None) -> None:
     noise = np.random.default_rng(1).integers(0, TOP, (1000, 1000)).astype(np.uint8)

@@ -212,7 +212,7 @@ def test_an_early_ledger_with_whole_paths_may_be_restored_elsewhere(toy: ToyRegi
         layer = ledger.current(NEWEST)
         assert layer is not None
         assert layer.folder.is_relative_to(tmp_path / "new")
-        found = ledger.input_at("bundle", toy.clock())
+        found = ledger.inputs.at("bundle", toy.clock())
         assert found is not None
         assert (found[1] / "manifest.json").exists()
 

@@ -194,4 +194,4 @@ def test_check_counts_the_states_of_the_members(toy: ToyRegion) -> None:
 
     assert "members" not in disk()
     make_sure(toy)
-    assert "those of 2 members twice" in disk()
+    assert "with 2 members" in disk()

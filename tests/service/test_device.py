@@ -18,6 +18,7 @@ from service.check import run_checks
 from service.doctor import examine
 from service.errors import EXIT_CODES, DeviceError, Outcome
 from service.figures import read_figures
+from service.proof import Comparison
 from service.runtime import CPU_PROVIDER, GPU_PROVIDER, Asked, Device, chosen_device, make_session
 from service.status import read_status
 from tests.fix_region import LAST_DAY, ToyRegion
@@ -129,6 +130,16 @@ def test_a_card_that_fails_at_work_is_told_from_a_bundle_that_is_wrong(toy: ToyR
 
     with pytest.raises(DeviceError, match="the graphics card failed"):
         broken.temporal(np.zeros((1, loaded.manifest.window_days, 1), np.float32))
+
+
+def test_a_bundle_that_fails_its_proof_on_a_card_is_laid_to_the_card_and_not_refused(
+    toy: ToyRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = Device("gpu", CPU_PROVIDER, "a processor that stands in for a card")
+    monkeypatch.setattr("service.bundle.compare", lambda *_, **__: Comparison(64, 0.01, 0.01, 1.0))
+
+    with pytest.raises(DeviceError, match=r"on the graphics card .* by 0\.01 .*colluvium bundle verify"):
+        Bundle.load(toy.settings.bundle.path, device=stand_in)
 
 
 def test_with_gpu_and_no_card_the_daemon_refuses_to_start(toy: ToyRegion) -> None:

@@ -59,6 +59,25 @@ def test_a_replay_after_the_data_folder_moved_reads_what_lies_there_now(toy: Toy
     assert toy.refresh(DAY)[0].outcome == Outcome.UNCHANGED
 
 
+def test_a_replay_leaves_the_state_where_the_settings_of_today_have_it(toy: ToyRegion) -> None:
+    plain = toy.config.read_text()
+    toy.config.write_text(plain + '\n[inference]\nstate = "recomputed"\n')
+    (old,) = toy.refresh(DAY)
+    then = toy.clock()
+    toy.clock.now += timedelta(hours=1)
+    toy.config.write_text(plain)
+    toy.refresh(DAY)
+    (state,) = toy.data.glob("state/*/state.bin")
+    file = state.stat().st_ino
+
+    (replay,) = toy.refresh(DAY, as_of=then)
+
+    assert old.layer is not None
+    assert replay.layer is not None
+    assert replay.layer.digest == old.layer.digest
+    assert state.stat().st_ino == file
+
+
 def test_the_dem_that_gave_the_grid_is_kept_even_if_it_is_written_over(toy: ToyRegion) -> None:
     text = toy.config.read_text()
     dem = toy.folder / "dem.tif"

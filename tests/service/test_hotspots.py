@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from scipy.ndimage import label
 
+from exporters.cog import CLASSES, SUSCEPTIBILITY
 from exporters.geopackage import AREAS, write_areas
 from exporters.layer import NODATA, SCALE, Hotspot, Layer
 from service.areas_file import read_hotspots
-from service.hotspots import Hotspots, date_hotspots, find_hotspots
+from service.earlier_layer import EarlierLayer
+from service.hotspots import HotspotFinder, Hotspots, _share_ground, date_hotspots
 from service.region import Zone
+from service.zone_strips import ZoneStrips
 from tests.exporters.fix_layer import CRS_TEXT, SCHEME, TRANSFORM, make_layer, write_plain, write_rasters
 from tests.fix_region import ToyRegion
 
@@ -34,6 +38,35 @@ def write_zones(path: Path, codes: npt.NDArray[np.integer]) -> Path:
     return path
 
 
+def find_hotspots(
+    folder: Path,
+    zones_path: Path,
+    *,
+    min_area_m2: float,
+    at_most: int,
+    previous: Path | None = None,
+    strip_rows: int = 128,
+) -> Hotspots:
+    """Give the rasters of a layer to the finder, in strips."""
+    with ExitStack() as stack:
+        now = stack.enter_context(rasterio.open(folder / CLASSES))
+        stored = stack.enter_context(rasterio.open(folder / SUSCEPTIBILITY)).read(1)
+        classes = now.read(1)
+        finder = HotspotFinder(
+            stack.enter_context(ZoneStrips(zones_path, len(ZONES))),
+            ZONES,
+            shape=now.shape,
+            transform=now.transform,
+            min_area_m2=min_area_m2,
+            at_most=at_most,
+            previous=stack.enter_context(EarlierLayer(previous)) if previous is not None else None,
+        )
+        for row in range(0, len(stored), strip_rows):
+            strip = slice(row, row + strip_rows)
+            finder.add(row, stored[strip], classes[strip])
+        return finder.finish()
+
+
 def draw(text: str) -> npt.NDArray[np.uint8]:
     """`.` low, `h` high, `v` very high, `?` unknown."""
     codes = {".": LOW, "h": HIGH, "v": VERY_HIGH, "?": NODATA}
@@ -46,7 +79,7 @@ def draw(text: str) -> npt.NDArray[np.uint8]:
     height=st.integers(1, 30),
     width=st.integers(1, 30),
     strip_rows=st.integers(1, 31),
-    share=st.sampled_from([0.1, 0.3, 0.45, 0.6, 0.9]),
+    share=st.sampled_from([0.1, 0.3, 0.45, 0.6, 0.9, 1.0]),
     min_cells=st.integers(1, 6),
 )
 def test_hotspots_by_strips_equal_the_components_of_the_whole(
@@ -65,7 +98,6 @@ def test_hotspots_by_strips_equal_the_components_of_the_whole(
     found = find_hotspots(
         folder / "now",
         write_zones(folder / "zones.tif", codes),
-        ZONES,
         min_area_m2=min_cells * CELL_M2,
         at_most=10_000,
         previous=folder / "before",
@@ -97,6 +129,7 @@ def test_hotspots_by_strips_equal_the_components_of_the_whole(
         assert [spot.area_m2, spot.mean, spot.maximum, spot.zone, spot.growth_m2] == figures
         geometry = shapely.from_wkb(spot.geometry_wkb)
         assert geometry.is_valid
+        assert geometry.area == spot.area_m2
         burned = rasterize([geometry], out_shape=shape, transform=TRANSFORM)
         np.testing.assert_array_equal(burned > 0, inside)
 
@@ -106,7 +139,6 @@ def test_a_u_that_closes_below_the_seam_is_one_hotspot(tmp_path: Path) -> None:
     found = find_hotspots(
         tmp_path / "now",
         write_zones(tmp_path / "zones.tif", np.ones((7, 3), int)),
-        ZONES,
         min_area_m2=CELL_M2,
         at_most=10,
         strip_rows=2,
@@ -116,6 +148,46 @@ def test_a_u_that_closes_below_the_seam_is_one_hotspot(tmp_path: Path) -> None:
     assert found.found[0].zone == "z1"
 
 
+def test_an_outline_is_the_same_however_the_layer_was_cut(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    stored = np.where(rng.random((150, 40)) < 0.6, HIGH, LOW).astype(np.uint8)
+    write_plain(tmp_path / "now", stored, np.zeros((1, 1), np.uint32))
+    zones_path = write_zones(tmp_path / "zones.tif", rng.integers(0, 3, stored.shape))
+    one, *others = (
+        find_hotspots(tmp_path / "now", zones_path, min_area_m2=1, at_most=10, strip_rows=rows)
+        for rows in (150, 128, 64, 1)
+    )
+    assert others == [one] * 3
+
+
+def test_outlines_are_of_those_that_are_listed_however_many_were_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(6)
+    stored = np.where(rng.random((60, 60)) < 0.3, HIGH, LOW).astype(np.uint8)
+    write_plain(tmp_path / "now", stored, np.zeros((1, 1), np.uint32))
+    zones_path = write_zones(tmp_path / "zones.tif", np.ones(stored.shape, int))
+
+    def found() -> Hotspots:
+        return find_hotspots(tmp_path / "now", zones_path, min_area_m2=2 * CELL_M2, at_most=3, strip_rows=2)
+
+    kept = found()
+    monkeypatch.setattr("service.hotspots._COMPACT_LEAST", 0)
+    monkeypatch.setattr("service.outlines._CORNERS", 20)
+    assert found() == kept
+    assert kept.left_out > 10
+
+
+def test_a_patch_that_touches_itself_at_a_corner_has_a_hole_there(tmp_path: Path) -> None:
+    write_rasters(tmp_path / "now", draw("hhhh h..h h.h. hhh."))
+    zones_path = write_zones(tmp_path / "zones.tif", np.ones((4, 4), int))
+    (spot,) = find_hotspots(tmp_path / "now", zones_path, min_area_m2=1, at_most=10).found
+    geometry = shapely.from_wkb(spot.geometry_wkb)
+    assert geometry.is_valid
+    assert [len(polygon.interiors) for polygon in geometry.geoms] == [1]
+    assert geometry.area == 11 * CELL_M2
+
+
 def test_growth_counts_what_was_known_and_not_high_and_is_unknown_without_an_earlier_layer(
     tmp_path: Path,
 ) -> None:
@@ -123,11 +195,11 @@ def test_growth_counts_what_was_known_and_not_high_and_is_unknown_without_an_ear
     write_rasters(tmp_path / "before", draw("hv.. ??.h .... ????"))
     zones_path = write_zones(tmp_path / "zones.tif", np.ones((4, 4), int))
     first, second = find_hotspots(
-        tmp_path / "now", zones_path, ZONES, min_area_m2=1, at_most=10, previous=tmp_path / "before"
+        tmp_path / "now", zones_path, min_area_m2=1, at_most=10, previous=tmp_path / "before"
     ).found
     assert first.growth_m2 == 3 * CELL_M2
     assert second.growth_m2 is None
-    alone = find_hotspots(tmp_path / "now", zones_path, ZONES, min_area_m2=1, at_most=10).found
+    alone = find_hotspots(tmp_path / "now", zones_path, min_area_m2=1, at_most=10).found
     assert [spot.growth_m2 for spot in alone] == [None, None]
 
 
@@ -138,9 +210,7 @@ def test_the_largest_are_listed_and_the_others_counted(tmp_path: Path) -> None:
         stored[2 * index, : 2 + index % 7] = HIGH
     write_rasters(tmp_path / "now", stored)
     zones_path = write_zones(tmp_path / "zones.tif", np.zeros(stored.shape, int))
-    found = find_hotspots(
-        tmp_path / "now", zones_path, ZONES, min_area_m2=4 * CELL_M2, at_most=5, strip_rows=64
-    )
+    found = find_hotspots(tmp_path / "now", zones_path, min_area_m2=4 * CELL_M2, at_most=5, strip_rows=64)
     assert [spot.area_m2 for spot in found.found] == [8 * CELL_M2] * 5
     assert {spot.zone for spot in found.found} == {None}
     large = [2 + index % 7 for index in range(rows) if 2 + index % 7 >= 4]
@@ -152,7 +222,7 @@ def test_a_calm_or_unknown_map_has_no_hotspot(tmp_path: Path) -> None:
     zones_path = write_zones(tmp_path / "zones.tif", np.ones((4, 4), int))
     for name, value in (("calm", LOW), ("unknown", NODATA)):
         write_rasters(tmp_path / name, np.full((4, 4), value, np.uint8))
-        assert find_hotspots(tmp_path / name, zones_path, ZONES, min_area_m2=1, at_most=5).found == ()
+        assert find_hotspots(tmp_path / name, zones_path, min_area_m2=1, at_most=5).found == ()
 
 
 # --- since when ---
@@ -220,6 +290,30 @@ def test_a_layer_that_does_not_say_since_when_says_that_it_was_there_on_its_day(
     old = before(tmp_path / "a", MARCH[4], at_0=None)
 
     assert since(MARCH[5], old, square(0)) == [MARCH[4]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.15, 0.4, 0.6]))
+def test_sharing_ground_is_having_a_cell_in_common_whatever_the_shapes(seed: int, share: float) -> None:
+    """Holes with patches in them, patches that touch by sides and corners alone, one that fills a map."""
+    rng = np.random.default_rng(seed)
+    days = [label(rng.random((24, 24)) < share, structure=np.ones((3, 3)))[0] for _ in range(2)]
+    patches = [
+        [
+            shapely.union_all([cell(*at) for at in np.argwhere(day == number)])
+            for number in range(1, day.max() + 1)
+        ]
+        for day in days
+    ]
+    now, then = (np.array(one, object) for one in patches)
+    here, there = (one.ravel() for one in np.indices((len(now), len(then))))
+    common = np.zeros((len(now) + 1, len(then) + 1), bool)
+    common[days[0], days[1]] = True
+    np.testing.assert_array_equal(_share_ground(now, then, here, there), common[1:, 1:].ravel())
+
+
+def cell(row: int, column: int) -> shapely.Geometry:
+    return shapely.box(column, -row - 1, column + 1, -row)
 
 
 def test_layers_carry_the_age_of_their_hotspots_from_day_to_day(toy: ToyRegion) -> None:

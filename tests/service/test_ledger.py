@@ -54,7 +54,7 @@ def test_a_ledger_that_moved_with_its_folder_finds_its_layers_and_inputs(
     ledger: Ledger, clock: Clock, tmp_path: Path
 ) -> None:
     layer = add(ledger, clock)
-    ledger.remember_input("zones", "z", ledger.path.parent / "history" / "zones.gpkg")
+    ledger.inputs.remember("zones", "z", ledger.path.parent / "history" / "zones.gpkg")
     ledger.close()
     moved = ledger.path.parent.rename(tmp_path / "elsewhere")
 
@@ -63,7 +63,7 @@ def test_a_ledger_that_moved_with_its_folder_finds_its_layers_and_inputs(
         assert latest is not None
         assert latest.folder == moved / "layers" / f"{DAY}-l0" / layer.folder.name
         assert found.folders() == {str(latest.folder)}
-        kept = found.input_at("zones", clock())
+        kept = found.inputs.at("zones", clock())
         assert kept is not None
         assert kept[1] == moved / "history" / "zones.gpkg"
 
@@ -136,13 +136,13 @@ def test_a_backfill_of_older_days_is_not_the_last_success(ledger: Ledger, clock:
 def test_an_input_that_comes_back_is_remembered_again(ledger: Ledger, clock: Clock) -> None:
     moments = []
     for digest in ("a", "a", "b", "a"):
-        ledger.remember_input("settings", digest, Path(f"/kept/{digest}"))
+        ledger.inputs.remember("settings", digest, Path(f"/kept/{digest}"))
         moments.append(clock())
 
-    assert [(found or ("",))[0] for found in (ledger.input_at("settings", at) for at in moments)] == [
+    assert [(found or ("",))[0] for found in (ledger.inputs.at("settings", at) for at in moments)] == [
         "a", "a", "b", "a",
     ]  # fmt: skip
-    early = ledger.input_at("settings", moments[0] - timedelta(days=1))
+    early = ledger.inputs.at("settings", moments[0] - timedelta(days=1))
     assert early is not None
     assert early[0] == "a"
     assert not early[2]  # nothing was recorded by then, and the caller can say so

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from exporters.layer import NODATA, SCALE, LayerStatus, ZoneWarning
-from service import inference
+from service import tile_work
 from service.backup import make_backup
 from service.cli import main_group
 from service.errors import BundleError, HeldError, LockedError, Outcome, UsageError
@@ -152,13 +152,13 @@ def test_other_breaks_move_classes_and_no_value(toy: ToyRegion) -> None:
 
 
 def test_a_change_of_the_program_itself_is_found(toy: ToyRegion, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = inference.store
+    real = tile_work.store
 
     def rounded_down(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         found = real(values)
         return np.where((found > 0) & (found < NODATA), found - 1, found).astype(np.uint8)
 
-    monkeypatch.setattr(inference, "store", rounded_down)
+    monkeypatch.setattr(tile_work, "store", rounded_down)
 
     report = shadow(toy, days=1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service import state_build
 from service.bundle import Bundle
 from service.errors import AbandonedError, BundleError, FactorError, StorageError
 from service.patches import NO_DATA, OUTSIDE, VALID
-from service.state import SpatialState, open_or_build_state, quantise
+from service.state import Block, BlockFile, SpatialState, open_or_build_state, quantise
 from tests.fix_bundle import FloatArray, ToyNetwork, write_toy_bundle
 from tests.fix_scene import Scene, make_scene, write_stack
 
 P = 23
+
+
+def test_files_that_several_machines_fill_in_are_opened_for_writing_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS brings whole pages back of a file that it may read, and with them what a neighbour has written."""
+    opened: dict[str, set[int]] = {}
+    really = os.open
+
+    def noted(path: str | Path, flags: int, *more: int) -> int:
+        opened.setdefault(Path(path).name, set()).add(flags & os.O_ACCMODE)
+        return really(path, flags, *more)
+
+    scene = make_scene(tmp_path)
+    monkeypatch.setattr(os, "open", noted)
+    scene.state()
+    for name in ("state.bin", "flags.bin", "cells.bin"):
+        assert os.O_WRONLY in opened[name]
+        assert os.O_RDWR not in opened[name]
 
 
 def flag_map(scene: Scene, state: SpatialState) -> npt.NDArray[np.uint8]:
@@ -126,6 +148,22 @@ def test_a_graph_that_gives_no_number_is_refused() -> None:
     state[1, 0, 1] = np.inf
     with pytest.raises(BundleError, match="not finite"):
         quantise(state, np.ones((2, 2), np.uint8))
+
+
+def test_a_long_run_of_small_records_is_written_whole(tmp_path: Path) -> None:
+    """Of forcing cells of a few cells a tile has thousands, and the system takes 1024 buffers at a time."""
+    random = np.random.default_rng(1)
+    blocks = [Block(2, 3) for _ in range(1500)]
+    for block in blocks:
+        block.scaling[:] = random.random((2, 3))
+        block.codes[:] = random.integers(0, 255, block.codes.shape)
+    with (tmp_path / "state.bin").open("w+b") as raw:
+        file, room = BlockFile(raw.fileno(), 2, 3), Block(2, 3)
+        file.write(5, blocks)
+        for number, block in enumerate(blocks):
+            file.read(5 + number, room)
+            np.testing.assert_array_equal(room.scaling, block.scaling)
+            np.testing.assert_array_equal(room.codes, block.codes)
 
 
 def test_categories_are_matched_by_name_not_by_code(tmp_path: Path) -> None:
@@ -253,6 +291,21 @@ def test_a_full_disk_is_named_before_the_work(tmp_path: Path, monkeypatch: pytes
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(StorageError, match="no space left"):
+        scene.state()
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_on_the_way_ends_the_build_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(tmp_path, shape=(150, 260))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state_build, "_AT_ONCE", 1)
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(OSError, match="No space left"):
         scene.state()
     assert list((tmp_path / "state").iterdir()) == []
 

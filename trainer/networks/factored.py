@@ -102,8 +102,10 @@ def temporal_graph(model: CnnLstm) -> onnx.ModelProto:
 def head_graph(model: CnnLstm, k: int) -> onnx.ModelProto:
     """Return `state` float32 (g, k*k, D), `corners` float32 (g, 4, D) -> `susceptibility` (g, k*k)."""
     graph = _Graph()
-    second = graph.floats(_array(model.dense2.weight).T)
-    _head(graph, model, k, "state", "corners", second)
+    between = graph.add("MatMul", graph.floats(corner_weights(k)), "corners")
+    first = graph.add("Add", "state", between)
+    first = graph.add("Reshape", first, graph.integers([-1, DENSE_UNITS[0]]))
+    _second_half(graph, model, k, first, graph.floats(_array(model.dense2.weight).T))
     return graph.model("head", _head_inputs(k, TensorProto.FLOAT), _head_outputs(k))
 
 
@@ -113,25 +115,39 @@ def head_u8_graph(model: CnnLstm, k: int) -> onnx.ModelProto:
     Decoded state = state * scale + offset. The weights of a cell's corners sum to 1, so the offset goes
     into the four corner rows; and relu(scale * x) = scale * relu(x), so the scale goes into the next
     layer's weights. Per cell that leaves the cast.
+
+    The corners are added by the matrix product that interpolates them, which takes one pass over the cells
+    less than a sum. A product has two dimensions, so that several forcing cells need a block-diagonal matrix;
+    for one, as the service runs it, it is the matrix of corner weights itself.
     """
     graph = _Graph()
     scale = graph.add("Max", "scale", graph.floats(np.array(SMALLEST_SCALE)))
     corners = graph.add("Div", graph.add("Add", "corners", "offset"), scale)
     weight = graph.floats(_array(model.dense2.weight).T)
     second = graph.add("Mul", weight, graph.add("Unsqueeze", scale, graph.integers([1])))
-    state = graph.add("Cast", "state", to=TensorProto.FLOAT)
-    _head(graph, model, k, state, corners, second)
+    row = graph.integers([-1, DENSE_UNITS[0]])
+    state = graph.add("Reshape", graph.add("Cast", "state", to=TensorProto.FLOAT), row)
+    between = _block_diagonal(graph, corner_weights(k), "corners")
+    first = graph.add("Gemm", between, graph.add("Reshape", corners, row), state)
+    _second_half(graph, model, k, first, second)
     inputs = _head_inputs(k, TensorProto.UINT8)
     inputs += [_value(name, TensorProto.FLOAT, [DENSE_UNITS[0]]) for name in ("scale", "offset")]
     return graph.model("head_u8", inputs, _head_outputs(k))
 
 
-def _head(graph: _Graph, model: CnnLstm, k: int, state: str, corners: str, second: str) -> None:
-    """Add corner weights, first ReLU, second dense layer, output and sigmoid; `second` is (D, 64)."""
-    between = graph.add("MatMul", graph.floats(corner_weights(k)), corners)
-    value = graph.add("Relu", graph.add("Add", state, between))
-    value = graph.add("Reshape", value, graph.integers([-1, DENSE_UNITS[0]]))
-    value = graph.add("Gemm", value, second, graph.floats(_array(model.dense2.bias)))
+def _block_diagonal(graph: _Graph, block: npt.NDArray[np.float32], counted: str) -> str:
+    """Add a matrix that holds `block` (r, c) once for each of the g rows of `counted`: (g*r, g*c)."""
+    count = graph.add("Shape", counted, end=1)
+    unit = graph.add("EyeLike", graph.add("ConstantOfShape", graph.add("Concat", count, count, axis=0)))
+    spread = graph.add("Unsqueeze", unit, graph.integers([1, 3]))
+    blocks = graph.add("Mul", spread, graph.floats(block[None, :, None, :]))
+    width = graph.add("Mul", count, graph.integers([block.shape[1]]))
+    return graph.add("Reshape", blocks, graph.add("Concat", graph.integers([-1]), width, axis=0))
+
+
+def _second_half(graph: _Graph, model: CnnLstm, k: int, value: str, second: str) -> None:
+    """Add ReLU, second dense layer, output and sigmoid on the first layer (g*k*k, D); `second` is (D, 64)."""
+    value = graph.add("Gemm", graph.add("Relu", value), second, graph.floats(_array(model.dense2.bias)))
     value = graph.add("Relu", value)
     # One row times the transposed cells: a matrix product with one column is half as fast.
     value = graph.add("Gemm", graph.floats(_array(model.out.weight)), value, transB=1)

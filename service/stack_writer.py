@@ -58,6 +58,8 @@ class StackWriter:
         self._tallies = {band.name: _Tally() for band in bands}
         self._numbers = {band.name: number for number, band in enumerate(bands, start=1)}
         self._mask = rasterio.open(mask_path)
+        # Of the window asked for last: every band is written window by window.
+        self._masked: tuple[Window, npt.NDArray[np.bool_]] | None = None
         profile = grid.profile("float32", len(bands), math.nan) | {
             "blockxsize": BLOCK,
             "blockysize": BLOCK,
@@ -72,7 +74,9 @@ class StackWriter:
 
     def mask(self, window: Window) -> npt.NDArray[np.bool_]:
         """Return the mask in a window: bool (h, w)."""
-        return np.asarray(self._mask.read(1, window=window) > 0)
+        if self._masked is None or self._masked[0] != window:
+            self._masked = window, np.asarray(self._mask.read(1, window=window) > 0)
+        return self._masked[1]
 
     def write(self, name: str, window: Window, values: Float32) -> None:
         """Write a window of one factor, float32 (h, w); cells outside the mask become NaN."""

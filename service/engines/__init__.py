@@ -1,0 +1,1 @@
+"""Where tiles are computed: on this machine's threads, or on a cluster."""
