@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.fix_region import Clock, ToyRegion, make_toy_region
 
@@ -21,6 +22,12 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("colluvium")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_come() -> None:
+    """Lines of every level in every test, whatever a command that ran in this process before has set."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
