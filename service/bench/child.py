@@ -135,6 +135,8 @@ def main() -> None:
     """Do what a request file asks for, and write the answer."""
     configure_logging(verbose=False)
     take_over_logging()
+    # `end` asks by it, and what is started in the background inherits that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asked, answered = Path(sys.argv[1]), Path(sys.argv[2])
     said = json.loads(asked.read_text("utf-8"))
     try:

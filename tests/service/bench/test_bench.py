@@ -212,7 +212,8 @@ def test_another_process_measures_and_its_errors_are_ours(toy: ToyRegion) -> Non
 
 def test_a_child_that_is_interrupted_puts_away_what_it_made(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time\n"
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    pathlib.Path(sys.argv[1]).touch()\n"
     )
