@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +25,7 @@ from service.patches import NO_DATA, OUTSIDE, Flags, PatchReader
 from service.region import ForcingGrid
 from service.state_records import Block, BlockFile, FloatArray, Quantiser
 from service.threads import in_order
-from service.tiles import forcing_cells_along, tiles_of
+from service.tiles import forcing_cells_along, runs_of, tiles_of
 
 Members = npt.NDArray[np.intp]
 
@@ -195,7 +194,7 @@ class _Writer:
         counts = np.empty((len(members), 2), np.int32)
         counts[:, 0] = (made.flags != NO_DATA).sum(axis=1)
         counts[:, 1] = (made.flags == OUTSIDE).sum(axis=1)
-        for part in _runs(members):
+        for part in runs_of(members):
             first = int(members[part.start])
             _write(self._flags, made.flags[part], first * self._k**2)
             _write(self._cells, counts[part], first * CELLS_BYTES)
@@ -210,7 +209,7 @@ class _Writer:
         # Forcing cells without data stay holes in the file.
         filled = np.flatnonzero(valid)
         blocks = self._blocks(len(filled))
-        for part in _runs(members[filled]):
+        for part in runs_of(members[filled]):
             for number in range(part.start, part.stop):
                 place = int(filled[number])
                 self._quantiser.fill(blocks[number], values[place], flags[place])
@@ -222,12 +221,6 @@ class _Writer:
             own += [self._quantiser.block() for _ in range(count - len(own))]
         self._own.blocks = own
         return own
-
-
-def _runs(members: Members) -> Iterator[slice]:
-    """Yield the parts whose forcing cells follow one another without a gap."""
-    starts = [0, *(np.flatnonzero(np.diff(members) != 1) + 1).tolist(), len(members)]
-    yield from (slice(first, last) for first, last in pairwise(starts) if last > first)
 
 
 def _write(descriptor: int, values: npt.NDArray[np.uint8] | npt.NDArray[np.int32], offset: int) -> None:

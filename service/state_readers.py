@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from service.patches import VALID, Flags, PatchReader
 from service.region import ForcingGrid
 from service.state_build import MadeTile, Members, TileMaker, TilesOfCells
 from service.state_records import Block, Quantiser, cut_short
-from service.tiles import forcing_cells_along
+from service.tiles import forcing_cells_along, runs_of
 
 if TYPE_CHECKING:
     from service.state import SpatialState
@@ -77,20 +76,18 @@ class StoredReader:
         """Have the system read a tile's records ahead, where they are not in memory."""
         # Asking for what is there already would cost a hundredth of computing it.
         if self._file is not None and not self._file.is_near(int(members[-1])):
-            for first, count in _runs(members):
-                self._file.expect(first, count)
+            for run in runs_of(members):
+                self._file.expect(int(members[run.start]), run.stop - run.start)
 
     def tile(self, members: Members) -> TileState:
         """Return the state of a tile's forcing cells."""
         if self._plain[members].all() and len(members) <= len(self._valid):
             return TileState(self._valid[: len(members)], self._blocks(members))
         flags = np.empty((len(members), self._size), np.uint8)
-        done = 0
-        for first, count in _runs(members):
-            part = flags[done : done + count]
+        for run in runs_of(members):
+            part, first = flags[run], int(members[run.start])
             if os.preadv(self._flags, [part.data], first * self._size) != part.nbytes:
                 raise cut_short(first)
-            done += count
         return TileState(flags, self._blocks(members))
 
     def _blocks(self, members: Members) -> Iterator[Block]:
@@ -156,10 +153,3 @@ class RecomputedReader:
             block.scaling[:], block.codes[:] = 0, 0
             return
         self._quantiser.fill(block, made.values[number], made.flags[number])
-
-
-def _runs(members: Members) -> Iterator[tuple[int, int]]:
-    """Yield first and number of forcing cells that follow each other."""
-    starts = [0, *(np.flatnonzero(np.diff(members) != 1) + 1).tolist(), len(members)]
-    for start, end in pairwise(starts):
-        yield int(members[start]), end - start

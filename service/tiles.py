@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,3 +61,9 @@ def tiles_of(forcing: ForcingGrid, chosen: npt.NDArray[np.bool_] | None = None) 
         pieces = np.split(members[first:end], starts)
         for number, piece in enumerate(pieces, start=1):
             yield Tile(band, piece, last=number == len(pieces))
+
+
+def runs_of(members: Indices) -> Iterator[slice]:
+    """Yield the parts of `members` whose forcing cells follow one another without a gap."""
+    starts = [0, *(np.flatnonzero(np.diff(members) != 1) + 1).tolist(), len(members)]
+    yield from (slice(first, last) for first, last in pairwise(starts) if last > first)
