@@ -6,11 +6,15 @@ DAYS ?= 60
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format audit bench bench-archive apennines kerman squares dated clean
+.PHONY: demo loop test check format audit bench bench-archive apennines kerman squares dated clean
 
 demo: $(VENV)/.demo
 	-$(BIN)/python web/build.py # without it, the plain page
 	$(BIN)/colluvium demo --dir demo --days $(DAYS) $(if $(filter 0 no,$(SERVE)),--no-serve,--serve)
+
+# Once around: a storm, scars in a SYNTHETIC scene, detection, acceptance, verification, retraining, promotion.
+loop: $(VENV)/.dev
+	$(BIN)/colluvium demo --loop --dir demo-loop
 
 test: $(VENV)/.dev
 	tests/install_clients.sh

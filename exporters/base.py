@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from exporters.gauges import Bulletin
 from exporters.layer import Layer, LayerStatus
+from exporters.outcomes import Outcomes
 
 
 class ExportError(Exception):
@@ -58,4 +59,13 @@ class TakesBulletins(Protocol):
 
     def deliver_bulletin(self, bulletin: Bulletin) -> None:
         """Bring series and readings at the target in line; repeated, it changes nothing."""
+        ...
+
+
+@runtime_checkable
+class TakesOutcomes(Protocol):
+    """An exporter that also shows events, and what the maps before them showed."""
+
+    def deliver_outcomes(self, outcomes: Outcomes) -> None:
+        """Bring events and verification at the target in line; repeated, it changes nothing."""
         ...

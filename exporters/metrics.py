@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from exporters.challenger_metrics import ChallengerFigures, challenger_metrics
 from exporters.forecast_metrics import ForecastFigures, forecast_metrics
 from exporters.layer import Layer, LayerStatus
 from exporters.upkeep_metrics import UpkeepFigures, upkeep_metrics
+from exporters.verification import Verification
+from exporters.verification_metrics import DetectionFigures, detection_metrics, verification_metrics
 from exporters.warning_metrics import ShownZones, WarningFigures, warning_metrics
 
 PREFIX = "colluvium_"
@@ -68,6 +71,9 @@ class Figures:
     device: str = "cpu"
     upkeep: UpkeepFigures = field(default_factory=UpkeepFigures)
     warnings: WarningFigures = field(default_factory=WarningFigures)
+    verification: Verification | None = None  # None: nothing was ever verified
+    challenger: ChallengerFigures | None = None  # None: the settings name none
+    detection: DetectionFigures | None = None  # None: no scene was ever looked at
 
 
 class ServiceCollector(Collector):
@@ -92,6 +98,9 @@ class ServiceCollector(Collector):
         shown = ShownZones.of(layers, figures.zones_at_most)
         yield from _area_metrics(layers, shown)
         yield from warning_metrics(figures.warnings, layers, shown)
+        yield from verification_metrics(figures.verification)
+        yield from challenger_metrics(figures.challenger)
+        yield from detection_metrics(figures.detection)
         if figures.latest is not None:
             yield from _layer_metrics(figures.latest, figures)
 

@@ -16,6 +16,7 @@ from exporters.cap import cap_xml
 from exporters.layer import LEVEL_LABELS, Layer
 from exporters.stac import ITEM, layer_item_text
 from service.audit_archive import EvidenceArchive
+from service.audit_events import event_tables
 from service.audit_rows import READING_COLUMNS, LedgerRows, ReadingRows, opened_rows
 from service.audit_shown import Display, displays
 from service.audit_values import area_rows, drill_rows, level_rows, message_rows, report_row
@@ -25,6 +26,7 @@ from service.errors import BundleError, UsageError
 from service.feeds.http_secrets import Masker
 from service.files import replacing
 from service.ledger import Ledger
+from service.serving import serving_bundle
 from service.settings import Settings
 from service.stamps import to_stamp
 from service.workshop import archive_path, ledger_path
@@ -274,7 +276,8 @@ class _Writing:
                 archive.text(f"known/{path.name}", self.mask(path.read_text("utf-8")))
             else:
                 archive.copy(f"known/{path.name}", path)
-        folder = root / kept["bundle"] if "bundle" in kept else self.settings.bundle.path
+        serving = serving_bundle(self.settings, self.ledger)
+        folder = root / kept["bundle"] if "bundle" in kept else serving
         for name in ("manifest.json", "model-card.md"):
             if (folder / name).is_file():
                 archive.copy(f"known/bundle/{name}", folder / name)
@@ -322,6 +325,7 @@ class _Writing:
             if self._within(drill.started_at):
                 self._event(drill.started_at, "EXERCISE begins", drill.zone, LEVEL_LABELS[drill.level])
         self._reports(archive)
+        self._inventory(archive)
         runs = list(self.of_ledger.runs(self.start, self.until))
         columns = ("run", "kind", "day", "lead", "started_at", "ended_at", "outcome", "reason", "layer")
         self._table(archive, "decided/runs.csv", (*columns, "seconds"), runs)
@@ -346,6 +350,13 @@ class _Writing:
         for item in here:
             if self._within(item.received_at):
                 self._event(item.received_at, f"report: {item.kind}", item.uid, item.note)
+
+    def _inventory(self, archive: EvidenceArchive) -> None:
+        tables, changes = event_tables(self.ledger.events, self.day, self.start, self.until)
+        for table in tables:
+            self._table(archive, *table)
+        for change in changes:
+            self._event(change.at, f"event {change.what}", change.event.uid, change.event.note)
 
     # --- sent ---
 

@@ -31,6 +31,8 @@ decided/levels.csv       warning levels by zone, with the rule and the numbers t
 decided/acts.csv         what people did, and why (withdrawals, holds, readings, drills)
 decided/drills.csv       exercises
 decided/reports.csv      reports from the field that came in or were decided about
+decided/events.csv       the inventory's landslides and visits of this day, as far as they were known by then
+decided/event-changes.csv  what entered the inventory on this day, or was retracted
 decided/runs.csv         each run and how it ended; `run` is the number in the log's lines
 sent/deliveries.csv      what was brought to which exporter
 sent/cap.csv, sent/cap/  messages in the Common Alerting Protocol, word for word

@@ -5,11 +5,14 @@
     factors.tif ...   where the factor stack lies in the data folder
     history/ rasters/ inputs that were in force; days of raster feeds
     layers/           the folders that the ledger names
+    bundles/          bundles that were promoted
+    detections/       outlines and pictures of scenes, as detectors found them
     ledger.sqlite     as it was at one moment, before all that is above it was copied
     checksums.json    SHA-256 and size of every file; last, so that a backup that was cut short has none
 
-Left out: what the next run makes again (spatial states, daily surfaces, masks, replays), and everything else
-that lies in the data folder. Only what is named here goes in, so a password kept beside the data stays out.
+Left out: what the next run makes again (spatial states, daily surfaces, masks, replays, a challenger's
+layers), and everything else that lies in the data folder. Only what is named here goes in, so a password
+kept beside the data stays out.
 """
 
 from __future__ import annotations
@@ -32,11 +35,12 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import InputError, StorageError, UsageError
-from service.files import replacing
+from service.files import DETECTIONS, replacing
 from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
 from service.retention import past_their_time
+from service.serving import BUNDLES
 from service.settings import RetentionSettings, Settings
 from service.snapshot import KNOWN_SCHEMAS, LEDGER, READINGS, copy_database, read_version
 from service.stamps import to_stamp
@@ -45,7 +49,7 @@ HEADER, CHECKSUMS = "backup.json", "checksums.json"
 FORMAT = 1
 STDOUT = Path("-")
 # Beside the two databases and the files of the factor stack.
-FOLDERS = ("history", "rasters", "layers")
+FOLDERS = ("history", "rasters", "layers", BUNDLES, DETECTIONS)
 
 _WORK = "backup"
 _SPARE = 64 * 2**20  # left to the daemon
@@ -186,9 +190,11 @@ def _write(
         packer.add(READINGS, work / READINGS)
     for path in _stack_files(settings):
         packer.add(path.name, path)
-    for folder in ("history", "rasters"):
+    for folder in ("history", "rasters", BUNDLES):
         for path in _files_below(data_dir / folder):
             packer.add(path.relative_to(data_dir).as_posix(), path)
+    for found in sorted((data_dir / DETECTIONS).glob("[!.]*")):  # a scan may put another one in its place
+        packer.add_folder(found.relative_to(data_dir).as_posix(), found)
     rows = _layer_rows(work / LEDGER)
     gone = []
     for number, row in enumerate(rows):

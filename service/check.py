@@ -15,6 +15,7 @@ from typing import Literal
 
 from exporters.base import ExportError
 from service.bundle import Bundle, check_region
+from service.challenger import challenger_bundle
 from service.engines.dask_check import look_at_engine
 from service.errors import ColluviumError
 from service.factor_stack import FactorStack
@@ -22,18 +23,21 @@ from service.feed_log import Problem
 from service.feeds.base import Batch
 from service.feeds.opening import open_feeds
 from service.fetching import Deadline, fetch_all
+from service.files import CHALLENGER
 from service.ingest import known_days
+from service.ledger import Ledger
 from service.manifest import Manifest
 from service.progress import ProgressCallback
 from service.quality import Observation, Rejection
 from service.readings import Archive
 from service.region import Region, open_region
 from service.runtime import chosen_device, onnx_runtime
+from service.serving import ended_promotion, serving_bundle
 from service.settings import Settings
 from service.settings_outlets import FolderExporter, PostgisExporter
 from service.stamps import utc_now
 from service.state_keep import choose_keep, folder_bytes, state_digests
-from service.workshop import archive_path
+from service.workshop import archive_path, ledger_path
 
 # One day's layer compresses to about this; the state is exact.
 _LAYER_BYTES_PER_CELL = 1.0
@@ -79,11 +83,22 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
 
     def look_at_bundle() -> Check:
         nonlocal bundle
-        bundle = Bundle.load(settings.bundle.path)
+        with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
+            serving, ended = serving_bundle(settings, ledger), ended_promotion(settings, ledger)
+        bundle = Bundle.load(serving)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         manifest = bundle.manifest
         words = f"{manifest.name} {manifest.version}, proven; {manifest.may_warn_reason}"
-        return Check("bundle", "ok" if manifest.may_warn else "warn", words)
+        if serving != settings.bundle.path:
+            words += f"; promoted in place of {settings.bundle.path}"
+        if ended is not None:
+            words += f"; {ended}"
+        return Check("bundle", "ok" if manifest.may_warn and ended is None else "warn", words)
+
+    def look_at_challenger() -> Check:
+        path, _, name = challenger_bundle(settings)
+        Bundle.load(path)
+        return Check("challenger", "ok", f"{name}, proven; its layers are kept and not shown")
 
     def look_at_engine_now() -> Check:
         state, words = look_at_engine(settings, region, bundle)
@@ -94,6 +109,7 @@ def run_checks(settings: Settings, progress: ProgressCallback) -> list[Check]:
         ("runtime", lambda: _look_at_runtime(settings)),
         ("region", look_at_region),
         ("bundle", look_at_bundle),
+        *([("challenger", look_at_challenger)] if settings.bundle.challenger is not None else []),
         ("factors", lambda: _look_at_factors(settings, region, bundle)),
         *([("engine", look_at_engine_now)] if settings.engine.kind == "dask" else []),
         *[(f"feed {feed.name}", partial(feeds.look, number)) for number, feed in enumerate(settings.feeds)],
@@ -234,12 +250,18 @@ def _look_at_disk(settings: Settings, region: Region | None, bundle: Bundle | No
     # At a change of model the old states and the new ones are there for a while.
     states = max(0, kept.need - kept.have) + max(0, kept.need - others)
     layers = settings.schedule.catch_up_days * _layer_bytes(region, manifest)
+    if settings.bundle.challenger is not None:
+        beside = sum(folder_bytes(path) for path in (settings.data_dir / CHALLENGER).glob("*/state/*"))
+        states += max(0, kept.need - beside)
+        layers *= 2
     members = f"with {manifest.members} members " if manifest.members else ""
     text = (
         f"{free / 2**30:.1f} GiB free on {folder}, {(states + layers) / 2**30:.1f} GiB needed: {members}"
         f"{2 * kept.need / 2**30:.2f} GiB of states ({kept.keep}) while the model changes, of which "
         f"{(kept.have + others) / 2**30:.2f} GiB are there, and {layers / 2**30:.1f} GiB of layers"
     )
+    if settings.bundle.challenger is not None:
+        text += "; with a challenger's state and layers"
     if kept.fell_back:
         text += f"; the states are recomputed for each layer, which takes longer: {kept.reason}"
     fits = free > states + layers

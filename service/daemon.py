@@ -161,11 +161,14 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
         # Before the first page is served: the children would fail one by one, hours apart.
         chosen_device(settings.inference.device)
         children = Children(settings_path)
+        # Of their own: neither readings nor the map on display wait for them, nor they for one another. A
+        # backlog of scenes takes hours, and what happened is held against the maps meanwhile.
+        challenger, watcher, verifier = (Children(settings_path) for _ in range(3))
         bearers = {name: Children(settings_path) for name in exporter_names(settings)}
         deliveries = [
             Deliveries(name, each, partial(_is_due, settings, clock)) for name, each in bearers.items()
         ]
-        scheduler = _schedule(settings, children, deliveries)
+        scheduler = _schedule(settings, children, challenger, watcher, verifier, deliveries)
         server = _make_server(settings, clock)
         scheduler.start()
         for delivery in deliveries:
@@ -174,7 +177,7 @@ def run_daemon(settings: Settings, settings_path: Path, clock: Callable[[], date
         try:
             server.run()
         finally:
-            stop_all([children, *bearers.values()])
+            stop_all([children, challenger, watcher, verifier, *bearers.values()])
             scheduler.shutdown(wait=False)
 
 
@@ -206,7 +209,12 @@ def _make_server(settings: Settings, clock: Callable[[], datetime]) -> uvicorn.S
 
 
 def _schedule(
-    settings: Settings, children: Children, deliveries: Sequence[Deliveries]
+    settings: Settings,
+    children: Children,
+    challenger: Children,
+    watcher: Children,
+    verifier: Children,
+    deliveries: Sequence[Deliveries],
 ) -> BackgroundScheduler:
     # A clock change may fire a job twice or not at all: jobs are idempotent, and missed days come from the
     # ledger. The grace time's default of one second would drop a job that waits for another.
@@ -220,6 +228,17 @@ def _schedule(
 
     def refresh() -> None:
         work("backfill")
+        scheduler.add_job(judge, id="verify", replace_existing=True)
+        if settings.bundle.challenger is not None:
+            # At once, apart from this job. While one still runs, none is added: it finds the days by itself.
+            scheduler.add_job(challenge, id="challenger", replace_existing=True)
+
+    def challenge() -> None:
+        challenger.run("challenger", "run", "--json")
+        challenger.run("verify", "--challenger", "--if-news", "--json")
+
+    def judge() -> None:
+        verifier.run("verify", "--if-news", "--json")
 
     def work(command: str) -> None:
         # Delivered apart from it: the next hour's readings do not wait for a share that hangs.
@@ -232,8 +251,12 @@ def _schedule(
         refresh()
 
     scheduler.add_job(start, id="start")
-    scheduler.add_job(ingest, _cron("ingest", settings.schedule.ingest, settings), id="ingest")
-    scheduler.add_job(refresh, _cron("refresh", settings.schedule.refresh, settings), id="refresh")
+    scheduler.add_job(ingest, _cron("schedule.ingest", settings.schedule.ingest, settings), id="ingest")
+    scheduler.add_job(refresh, _cron("schedule.refresh", settings.schedule.refresh, settings), id="refresh")
+    detection = settings.detection
+    if detection is not None and detection.scenes is not None:
+        scan = partial(watcher.run, "scan", "--json")
+        scheduler.add_job(scan, _cron("detection.schedule", detection.schedule, settings), id="scan")
     return scheduler
 
 
@@ -242,7 +265,7 @@ def _cron(name: str, expression: str, settings: Settings) -> CronTrigger:
         return CronTrigger.from_crontab(expression, timezone=settings.timezone)
     except ValueError as error:
         raise SettingsError(
-            f"schedule.{name} = {expression!r} is not a cron expression of five fields: {error}"
+            f"{name} = {expression!r} is not a cron expression of five fields: {error}"
         ) from error
 
 

@@ -1,9 +1,10 @@
 """Exporters brought up to date: each gets what it missed, in order; none waits for another.
 
 A round asks each exporter what its target holds, puts back into the outbox what the target lacks, delivers
-what is pending, then sends the gauges' bulletin and takes in reports from the field. It stops at the first
-thing that does not get through, so that a target that is away costs one attempt to reach it. Each exporter
-has a lock of its own, and none needs the region's: a refresh or an ingest may run beside a delivery.
+what is pending, then sends the gauges' bulletin and what became of events, and takes in reports from the
+field. It stops at the first thing that does not get through, so that a target that is away costs one attempt
+to reach it. Each exporter has a lock of its own, and none needs the region's: a refresh or an ingest may run
+beside a delivery.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import TypeVar
 
 import structlog
 
-from exporters.base import Exporter, ExportRefused, ExportUnavailable, KnowsItsLayers, TakesBulletins
+from exporters.base import (
+    Exporter,
+    ExportRefused,
+    ExportUnavailable,
+    KnowsItsLayers,
+    TakesBulletins,
+    TakesOutcomes,
+)
 from exporters.folder import FolderExporter
 from exporters.gauges import Bulletin
 from exporters.layer import LayerStatus
@@ -27,6 +35,7 @@ from service.ledger import Ledger
 from service.ledger_rows import Delivery
 from service.lock import exclusive
 from service.outbox import DeliveryAct
+from service.outcomes import outcomes_digest, read_outcomes
 from service.proposals import GathersReports
 from service.readings import Archive
 from service.settings import Settings
@@ -116,6 +125,8 @@ def visit(ledger: Ledger, exporter: Exporter, now: datetime, bulletin: Callable[
     try:
         if isinstance(exporter, TakesBulletins):
             _reach(name, "bulletin", partial(_send_bulletin, ledger, name, exporter, bulletin, now))
+        if isinstance(exporter, TakesOutcomes):
+            _reach(name, "events", partial(_send_outcomes, ledger, name, exporter, now))
         if isinstance(exporter, GathersReports):
             done = replace(done, reports=_reach(name, "reports", partial(fetch_reports, ledger, exporter)))
     except _Waits as waits:
@@ -190,6 +201,7 @@ def put_back(ledger: Ledger, exporter: str, held: Mapping[str, LayerStatus]) -> 
             ledger.outbox.put(identity, act, [exporter], since=moment)
         if entries:
             ledger.outbox.forget_bulletin(exporter)
+            ledger.outbox.forget_bulletin(_outcomes_of(exporter))
     if entries:
         log.warning("target lacks layers that the ledger knows", exporter=exporter, put_back=len(entries))
     return len(entries)
@@ -217,6 +229,21 @@ def _send_bulletin(
         return
     exporter.deliver_bulletin(bulletin)
     ledger.outbox.note_bulletin(name, digest)
+
+
+def _send_outcomes(ledger: Ledger, name: str, exporter: TakesOutcomes, now: datetime) -> None:
+    outcomes = read_outcomes(ledger)
+    digest = outcomes_digest(outcomes)
+    sent = ledger.outbox.bulletin_sent(_outcomes_of(name))
+    if sent is not None and sent[0] == digest and now - sent[1] < _BULLETIN_HOLDS:
+        return
+    exporter.deliver_outcomes(outcomes)
+    ledger.outbox.note_bulletin(_outcomes_of(name), digest)
+
+
+def _outcomes_of(exporter: str) -> str:
+    """What the ledger's list of bulletins calls the events of an exporter: no exporter's name has a space."""
+    return f"{exporter} events"
 
 
 def _deliver(ledger: Ledger, exporter: Exporter, delivery: Delivery, now: datetime) -> int:

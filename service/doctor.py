@@ -34,6 +34,7 @@ from service.ledger_schema import MIGRATIONS as LEDGER
 from service.progress import ProgressCallback
 from service.readings_schema import MIGRATIONS as READINGS
 from service.runtime import chosen_device, onnx_runtime
+from service.serving import serving_path
 from service.settings import Settings
 from service.settings_base import Secret
 from service.settings_outlets import PostgisExporter
@@ -114,7 +115,7 @@ def _look_at_user() -> Check:
 def _look_at_device(settings: Settings) -> Check:
     device = chosen_device(settings.inference.device)
     # The proof runs every graph: what the sessions say after it is what a refresh will compute on.
-    bundle = Bundle.load(settings.bundle.path, device=device)
+    bundle = Bundle.load(serving_path(settings), device=device)
     providers = sorted({name for used in bundle.providers.values() for name in used[:1]})
     words = (
         f"{', '.join(providers)} in use, {bundle.manifest.name} {bundle.manifest.version} proven on it "

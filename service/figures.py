@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from exporters.forecast_metrics import AreaScoreFigures, ForecastFigures, RainScoreFigures
 from exporters.metrics import ExporterFigures, FeedFigures, Figures
 from exporters.warning_metrics import ExerciseFigures, SentFigures, WarningFigures
+from service.challenger_state import challenger_figures
 from service.display import forecasts_shown
 from service.errors import ColluviumError
 from service.feed_log import FeedStatistics
 from service.feeds.http_breaker import find_breaker
+from service.figures_detection import read_detection_figures
 from service.figures_upkeep import read_upkeep
 from service.forecast_scores import read_scores
 from service.ledger import Ledger
@@ -61,6 +63,9 @@ def read_figures(settings: Settings, clock: Callable[[], datetime]) -> Figures:
             forecasts=_forecasts(ledger),
             upkeep=read_upkeep(settings, ledger, now),
             warnings=_warnings(settings, ledger, now),
+            verification=ledger.verifications.newest("display"),
+            challenger=challenger_figures(settings, ledger, clock),
+            detection=read_detection_figures(settings, ledger),
         )
 
 

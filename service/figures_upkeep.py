@@ -20,7 +20,10 @@ from service.ledger_rows import Run
 from service.settings import Settings
 
 # What people do; each counts from zero, so that the first of its kind is a rise that an alert can see.
-_ACTS = ("withdraw", "hold", "resume", "accept", "reject", "retry", "drop", "drill")
+_ACTS = (
+    "withdraw", "hold", "resume", "accept", "reject", "retry", "drop", "drill", "add", "import",
+    "retract", "close", "reopen", "promote",
+)  # fmt: skip
 # Enough to see a monthly schedule twice; one of minutes is seen whole much sooner.
 _SEEN_DAYS, _SEEN_RUNS = 70, 2_000
 _LAST_RUNS = 200  # among them is one of the newest day tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# A folder inside the data folder in which another program may be at work while a run sweeps up.
-SHADOW = "shadow"
+# Folders inside the data folder in which others may be at work while a run sweeps up; they sweep themselves.
+SHADOW, CHALLENGER, PROMOTED, DETECTIONS = "shadow", "challenger", "bundles", "detections"
+_OTHERS = (SHADOW, CHALLENGER, PROMOTED, DETECTIONS)
 
 _CHUNK = 1 << 20
 
@@ -65,16 +67,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Remove what a killed run left behind (`.*.part*`) below `folder`, but its SHADOW; return how many."""
+    """Remove what a killed run left behind (`.*.part*`) below `folder`; return how many.
+
+    Folders in which others may be at work are not looked into, nor is what a link leads to.
+    """
     count = 0
-    for leftover in sorted(folder.rglob(".*.part*"), reverse=True):
-        if leftover.relative_to(folder).parts[0] == SHADOW:
-            continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-        count += 1
+    # Of what others remove meanwhile, walk says nothing; a link to a folder is not gone into.
+    for place, folders, names in os.walk(folder):
+        if Path(place) == folder:
+            folders[:] = [name for name in folders if name not in _OTHERS]
+        for name in [*folders, *names]:
+            if not fnmatch.fnmatchcase(name, ".*.part*"):
+                continue
+            leftover = Path(place, name)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+            count += 1
+        folders[:] = [name for name in folders if not fnmatch.fnmatchcase(name, ".*.part*")]
     return count
 
 

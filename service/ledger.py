@@ -1,7 +1,8 @@
 """The ledger: what was run, on which inputs, how it ended; layers; the journal of human acts.
 
-The outbox (`Ledger.outbox`), what people reported from the field (`Ledger.proposals`), the levels of zones
-(`Ledger.levels`) and the versions of inputs (`Ledger.inputs`) are parts of it.
+The outbox (`Ledger.outbox`), what people reported from the field (`Ledger.proposals`), what detectors found
+(`Ledger.detections`), the inventory of landslides (`Ledger.events`), the levels of zones (`Ledger.levels`)
+and the versions of inputs (`Ledger.inputs`) are parts of it; human acts are in `service.ledger_acts`.
 
 ledger.sqlite is the truth about what is published. Files on disk that it does not name do not count.
 """
@@ -11,22 +12,27 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Self
 
-from exporters.layer import LEVEL_LABELS, Layer, LayerStatus
+from exporters.layer import Layer, LayerStatus
 from service.cap_messages import CapMessages
-from service.drills import Drill, Drills
-from service.errors import Outcome, UsageError
+from service.drills import Drills
+from service.errors import Outcome
+from service.ledger_acts import HumanActs
+from service.ledger_detections import Detections
+from service.ledger_displays import Displays
+from service.ledger_events import Events
 from service.ledger_inputs import Inputs
 from service.ledger_levels import Levels
-from service.ledger_rows import Act, Run, ShownLayer, Standing, run_of, shown_of, standing_of
+from service.ledger_promotions import Promotions
+from service.ledger_rows import Run, ShownLayer, Standing, run_of, shown_of, standing_of
 from service.ledger_schema import MIGRATIONS
+from service.ledger_verifications import Verifications
 from service.outbox import Outbox
-from service.proposals import Decision, Proposal, Proposals
-from service.sqlite import open_database, transaction
+from service.proposals import Proposals
+from service.sqlite import open_database
 from service.stamps import from_stamp, to_stamp
 
 _LAYER = "SELECT record, withdrawn_at FROM layer a"
@@ -38,7 +44,7 @@ _OF_REGION = (
 )
 
 
-class Ledger:
+class Ledger(HumanActs):
     """ledger.sqlite. One object for one thread; a daemon's API opens its own.
 
     Paths are kept relative to the ledger's own folder, so that a data folder may be moved, or mounted
@@ -53,10 +59,15 @@ class Ledger:
         self._db.row_factory = sqlite3.Row
         self.outbox = Outbox(self._db, self._now)
         self.proposals = Proposals(self._db, self._now)
+        self.events = Events(self._db, self._now, self._write_act)
+        self.detections = Detections(self._db, self._now, self.events, self._write_act, path.parent)
         self.levels = Levels(self._db)
         self.drills = Drills(self._db, self._now)
         self.cap = CapMessages(self._db, self._now)
         self.inputs = Inputs(self._db, self._now, path.parent)
+        self.promotions = Promotions(self._db, self._now, path.parent)
+        self.displays = Displays(self._db, path.parent)
+        self.verifications = Verifications(self._db, self._now)
 
     def __enter__(self) -> Self:
         return self
@@ -67,10 +78,6 @@ class Ledger:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All of the block is kept, or none of it."""
-        return transaction(self._db)
 
     # --- runs ---
 
@@ -345,80 +352,6 @@ class Ledger:
         row = self._db.execute("SELECT record FROM forecast_score ORDER BY issued_on DESC LIMIT 1").fetchone()
         return str(row["record"]) if row else None
 
-    # --- human acts ---
-
-    def write_act(self, act: str, subject: str, by: str, reason: str) -> None:
-        """Append to the journal."""
-        with self.transaction():
-            self._write_act(act, subject, by, reason)
-
-    def retry(self, exporter: str, by: str, reason: str) -> int:
-        """Have what an exporter parked, or waits with, tried at once, and write that to the journal."""
-        with self.transaction():
-            count = self.outbox.retry(exporter)
-            self._write_act("retry", exporter, by, reason)
-        return count
-
-    def drop(self, exporter: str, by: str, reason: str) -> int:
-        """Give up what an exporter has not delivered, and write that to the journal."""
-        with self.transaction():
-            count = self.outbox.drop(exporter)
-            self._write_act("drop", exporter, by, reason)
-        return count
-
-    def decide(self, number: int, decision: Decision, by: str, reason: str) -> Proposal:
-        """Accept or reject a proposal: its state and the journal in one transaction; return it as decided.
-
-        Raises UsageError where there is none of that number, or it was decided so already.
-        """
-        with self.transaction():
-            proposal = self.proposals.decide(number, decision, by, reason)
-            self._write_act(decision.removesuffix("ed"), f"report {proposal.uid}", by, reason)
-        return proposal
-
-    def start_drill(self, zone: str, level: int, ends_at: datetime, by: str, reason: str) -> Drill:
-        """Begin an exercise: its row and the journal in one transaction.
-
-        Raises UsageError where one runs in that zone already: nobody could tell the two apart.
-        """
-        with self.transaction():
-            if any(drill.zone == zone for drill in self.drills.running(self.clock())):
-                where = f"in {zone}" if zone else "here"
-                raise UsageError(
-                    f"an exercise runs {where} already; end it with 'colluvium alerts drill --end'"
-                )
-            number = self.drills.start(zone, level, ends_at, by, reason)
-            self._write_act("drill", f"{zone or 'region'} {LEVEL_LABELS[level]}", by, reason)
-        return next(drill for drill in self.drills.all() if drill.id == number)
-
-    def end_drills(self, zone: str | None, by: str, reason: str) -> list[Drill]:
-        """End the exercises that run, in one zone or (None) in all, and return them as ended."""
-        with self.transaction():
-            running = [
-                drill for drill in self.drills.running(self.clock()) if zone is None or drill.zone == zone
-            ]
-            for drill in running:
-                self.drills.end(drill.id)
-                self._write_act(
-                    "end drill", f"{drill.zone or 'region'} {LEVEL_LABELS[drill.level]}", by, reason
-                )
-        ended = {drill.id for drill in running}
-        return [drill for drill in self.drills.all() if drill.id in ended]
-
-    def journal(self) -> list[Act]:
-        """Return all human acts, oldest first."""
-        rows = self._db.execute("SELECT * FROM journal ORDER BY id")
-        return [
-            Act(row["id"], from_stamp(row["at"]), row["act"], row["subject"], row["by_whom"], row["reason"])
-            for row in rows
-        ]
-
-    def hold(self, as_of: datetime | None = None) -> Act | None:
-        """Return the hold that is in force, if any."""
-        acts = [act for act in self.journal() if act.act in ("hold", "resume")]
-        acts = [act for act in acts if as_of is None or act.at <= as_of]
-        return acts[-1] if acts and acts[-1].act == "hold" else None
-
     # --- helpers ---
 
     def _kept(self, path: Path) -> str:
@@ -444,15 +377,6 @@ class Ledger:
         withdrawn = row["withdrawn_at"] is not None and row["withdrawn_at"] <= _bound(as_of)
         status = LayerStatus.WITHDRAWN if withdrawn else layer.status
         return layer.model_copy(update={"folder": self._place(str(layer.folder)), "status": status})
-
-    def _now(self) -> str:
-        return to_stamp(self.clock())
-
-    def _write_act(self, act: str, subject: str, by: str, reason: str) -> None:
-        self._db.execute(
-            "INSERT INTO journal (at, act, subject, by_whom, reason) VALUES (?, ?, ?, ?, ?)",
-            (self._now(), act, subject, by, reason),
-        )
 
 
 def _bound(as_of: datetime | None) -> str:

@@ -130,4 +130,84 @@ MIGRATIONS = (
     );
     CREATE INDEX cap_message_by_thread ON cap_message (thread, id);
     """,
+    """
+    CREATE TABLE event (               -- the inventory: what people stand behind
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL,             -- of the report or the detection where it rests on one
+        kind TEXT NOT NULL,            -- landslide, nothing_seen
+        source TEXT NOT NULL,          -- detected, reported, added, imported
+        day_from TEXT NOT NULL,
+        day TEXT NOT NULL,
+        recorded_at TEXT NOT NULL,
+        retracted_at TEXT,             -- a decision was changed; the row stays
+        record TEXT NOT NULL           -- JSON: exporters.event.Event
+    );
+    CREATE UNIQUE INDEX event_in_force ON event (uid) WHERE retracted_at IS NULL;
+    CREATE INDEX event_by_day ON event (day);
+    INSERT INTO event (uid, kind, source, day_from, day, recorded_at, record)
+        SELECT uid, kind, 'reported', observed_on, observed_on, decided_at, json_object('uid', uid,
+            'kind', kind, 'source', 'reported', 'day_from', observed_on, 'day', observed_on, 'lon', lon,
+            'lat', lat, 'accuracy_m', coalesce(accuracy_m, 100.0), 'note', note, 'by', by_whom,
+            'reason', reason, 'recorded_at', decided_at)
+        FROM proposal WHERE state = 'accepted' ORDER BY id;
+    CREATE TABLE scene (               -- one detector's look at one scene
+        id INTEGER PRIMARY KEY,
+        scene TEXT NOT NULL,
+        path TEXT NOT NULL,
+        sensed_on TEXT NOT NULL,
+        after TEXT,                    -- day of the clear scene before, where somebody said
+        detector TEXT NOT NULL,        -- JSON: service.detection.findings.DetectorReference
+        detector_digest TEXT NOT NULL,
+        threshold REAL NOT NULL,
+        detected_at TEXT NOT NULL,
+        seen TEXT NOT NULL,            -- GeoJSON, EPSG:4326
+        seen_share REAL NOT NULL,
+        substituted TEXT NOT NULL,     -- JSON: band -> rule
+        folder TEXT NOT NULL,
+        synthetic INTEGER NOT NULL,    -- a made-up scene, or a detector that learned from made-up landslides
+        reviewed_at TEXT,              -- every outline decided, and somebody looked for what was missed
+        by_whom TEXT,
+        reason TEXT,
+        UNIQUE (scene, detector_digest)
+    );
+    CREATE TABLE detection (
+        id INTEGER PRIMARY KEY,
+        scene_id INTEGER NOT NULL REFERENCES scene (id),
+        uid TEXT NOT NULL UNIQUE,
+        outline TEXT NOT NULL,         -- GeoJSON, EPSG:4326
+        lon REAL NOT NULL,
+        lat REAL NOT NULL,
+        area_m2 REAL NOT NULL,
+        confidence REAL NOT NULL,
+        highest REAL NOT NULL,
+        touches_unseen INTEGER NOT NULL,
+        state TEXT NOT NULL DEFAULT 'proposed',     -- proposed, accepted, rejected
+        decided_at TEXT,
+        by_whom TEXT,
+        reason TEXT
+    );
+    CREATE INDEX detection_of_scene ON detection (scene_id);
+    CREATE TABLE scene_attempt (       -- scenes that could not be used, so that each is tried and told once
+        path TEXT PRIMARY KEY,
+        tried_at TEXT NOT NULL,
+        stamp TEXT NOT NULL,           -- of the files: another one is tried again
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE verification (
+        id INTEGER PRIMARY KEY,
+        of TEXT NOT NULL,              -- display, challenger
+        made_at TEXT NOT NULL,
+        record TEXT NOT NULL           -- JSON: exporters.verification.Verification
+    );
+    CREATE TABLE promotion (           -- which bundle serves instead of the one that the settings name
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        path TEXT NOT NULL,            -- of the promoted bundle, kept in the data folder
+        digest TEXT NOT NULL,
+        instead_of TEXT NOT NULL,      -- bundle.path of the settings: another one there ends the promotion
+        by_whom TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        evidence TEXT NOT NULL         -- JSON: how champion and challenger were judged
+    );
+    """,
 )

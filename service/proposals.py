@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, runtime_checkable
 
+from exporters.event import Event
 from service.errors import UsageError
 from service.sqlite import Database
 from service.stamps import from_stamp, to_stamp
@@ -133,6 +134,41 @@ class Proposals:
         """Return the days that a report speaks of, rejected ones left out."""
         rows = self._db.execute("SELECT DISTINCT observed_on FROM proposal WHERE state != 'rejected'")
         return {date.fromisoformat(row[0]) for row in rows}
+
+
+def event_of(proposal: Proposal, day: date | None = None, after: date | None = None) -> Event:
+    """Return the event of an accepted report: at the place that it names, on the day of its observation.
+
+    A landslide may have happened earlier: on `day`, or on one of the days that follow `after`. Raises
+    UsageError where these cannot be.
+    """
+    if proposal.by is None or proposal.reason is None or proposal.decided_at is None:
+        raise ValueError(f"report {proposal.uid} is not decided")
+    seen = proposal.observed_on
+    if day is not None and after is not None:
+        raise UsageError("give --day or --after, not both")
+    if proposal.kind == "nothing_seen" and (day or after):
+        raise UsageError("a visit on which nothing was seen is of its own day; leave --day and --after out")
+    if day is not None and day > seen:
+        raise UsageError(f"report {proposal.id} was observed on {seen}, before {day}")
+    if after is not None and after >= seen:
+        raise UsageError(f"report {proposal.id} was observed on {seen}, so it did not happen after {after}")
+    first = day or (after + timedelta(days=1) if after is not None else seen)
+    accuracy = ASSUMED_ACCURACY_M if proposal.accuracy_m is None else proposal.accuracy_m
+    return Event(
+        uid=proposal.uid,
+        kind=proposal.kind,
+        source="reported",
+        day_from=first,
+        day=day or seen,
+        lon=proposal.lon,
+        lat=proposal.lat,
+        accuracy_m=accuracy,
+        note=proposal.note,
+        by=proposal.by,
+        reason=proposal.reason,
+        recorded_at=proposal.decided_at,
+    )
 
 
 def write_inventory(file: TextIO, proposals: Iterable[Proposal], kind: Kind) -> int:

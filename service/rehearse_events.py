@@ -1,8 +1,9 @@
 """What happened where and when, by zone and day: what a rehearsal of warning levels is judged by.
 
 Events come from a CSV (`--events`) or else from the inventory that `[training.inventory]` names, if that is a
-CSV; accepted reports from the field are always among them. A visit on which nothing was seen is one too: only
-where somebody looked can an alarm be called false.
+CSV; those of the ledger (accepted reports and detections, imported and added ones) are always among them,
+each once: one whose id stands in the file too is not counted again. A visit on which nothing was seen is one
+too: only where somebody looked can an alarm be called false.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import shapely
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from exporters.event import Event
 from service.errors import InputError
-from service.proposals import Proposal
 from service.region import Grid, make_grid, read_zones
 from service.settings import Settings
 
@@ -64,10 +65,15 @@ class _Seen:
     day: date
     kind: str
     zone: str | None  # None: in none
+    id: str = ""  # "": it has none
 
 
-def gather(settings: Settings, events: Path | None, reports: Iterable[Proposal]) -> Happened:
-    """Return what happened, by zone and day. Raises InputError for a file that cannot be used."""
+def gather(settings: Settings, events: Path | None, kept: Iterable[Event]) -> Happened:
+    """Return what happened, by zone and day; `kept` are the events of the ledger.
+
+    Of those only what has a day of its own counts: within a span nobody can say which alarm was in time.
+    Raises InputError for a file that cannot be used.
+    """
     notes: list[str] = []
     seen: list[_Seen] = []
     zone_at = _zone_finder(settings)
@@ -76,11 +82,17 @@ def gather(settings: Settings, events: Path | None, reports: Iterable[Proposal])
         seen += _from_csv(events, zone_at, known)
     else:
         seen += _from_inventory(settings, zone_at, notes)
-    seen += [
-        _Seen(report.observed_on, report.kind, zone_at(report.lon, report.lat))
-        for report in reports
-        if report.state == "accepted"
-    ]
+    in_file = {item.id for item in seen if item.id}
+    undated = 0
+    for event in kept:
+        if event.uid in in_file:
+            continue
+        if not event.is_dated:
+            undated += 1
+            continue
+        seen.append(_Seen(event.day, event.kind, zone_at(event.lon, event.lat)))
+    if undated:
+        notes.append(f"{undated} events of the ledger are known to a span of days only and were left out")
     landslides: dict[ZoneDay, int] = {}
     visited: set[ZoneDay] = set()
     for item in seen:
@@ -117,14 +129,14 @@ def _from_csv(path: Path, zone_at: ZoneAt, zones: set[str]) -> Iterator[_Seen]:
                 raise InputError(f"{path}, line {number}: kind is {kind!r}, not {' or '.join(_KINDS)}")
             if by_zone and zone not in zones:
                 raise InputError(f"{path}, line {number}: the region has no zone {zone!r}")
-            yield _Seen(day, kind, zone)
+            yield _Seen(day, kind, zone, row.get("id") or "")
 
 
 def _from_inventory(settings: Settings, zone_at: ZoneAt, notes: list[str]) -> Iterator[_Seen]:
     """Read the training's inventory where it is a CSV; a row that cannot be used is counted in a note."""
     source = settings.training.get("inventory")
     if not isinstance(source, dict) or "path" not in source:
-        notes.append("no events: the settings name no [training.inventory], and --events none")
+        notes.append("no file of events: the settings name none in [training.inventory], and --events none")
         return
     path = Path(source["path"])
     if source.get("form", path.suffix.lower().lstrip(".")) != "csv":
@@ -145,7 +157,7 @@ def _from_inventory(settings: Settings, zone_at: ZoneAt, notes: list[str]) -> It
             except (ValueError, TypeError):
                 unusable += 1
                 continue
-            yield _Seen(day, LANDSLIDE, zone_at(*place))
+            yield _Seen(day, LANDSLIDE, zone_at(*place), row.get(source.get("id_column", "id")) or "")
     if unusable:
         notes.append(f"{unusable} rows of the inventory {path} have no day or no place and were left out")
 
@@ -187,6 +199,12 @@ def _zone_finder(settings: Settings) -> ZoneAt:
         return zones[min(found)].id if len(found) else None
 
     return zone_at
+
+
+def on_grid(settings: Settings) -> Callable[[float, float], bool]:
+    """Return what tells whether a place in degrees lies on the region's grid."""
+    grid, degrees = make_grid(settings), CRS.from_user_input(_DEFAULT_CRS)
+    return lambda lon, lat: _holds(grid, *_moved(degrees, grid.crs, lon, lat))
 
 
 def _zones(settings: Settings) -> tuple[Any, ...]:

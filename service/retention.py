@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -26,21 +26,28 @@ _NEEDED_DAYS = 8
 log = structlog.get_logger()
 
 
-def retire_layers(ledger: Ledger, retention: RetentionSettings, today: date) -> int:
-    """Remove the files of layers that are past their time; return how many. Needs the region's lock."""
+def retire_layers(
+    ledger: Ledger, retention: RetentionSettings, today: date, *, also: Collection[date] = ()
+) -> int:
+    """Remove the files of layers that are past their time; return how many. Needs the region's lock.
+
+    `also` are days on which something happened that another ledger tells of.
+    """
     if retention.layer_days is not None:
         # In one transaction with what it rests on: a withdrawal or a delivery cannot come between.
         with ledger.transaction():
-            ledger.mark_removed([layer.id for layer in past_their_time(ledger, retention, today)])
+            ledger.mark_removed([layer.id for layer in past_their_time(ledger, retention, today, also)])
     return remove_marked(ledger)
 
 
-def past_their_time(ledger: Ledger, retention: RetentionSettings, today: date) -> list[Standing]:
+def past_their_time(
+    ledger: Ledger, retention: RetentionSettings, today: date, also: Collection[date] = ()
+) -> list[Standing]:
     """Return the layers whose files may go, oldest day first.
 
     Days count back from the newest layer, not from today: while nothing new is made, nothing old goes.
-    What is undelivered, what a person, a warning or a report refers to, and the newest layer are never among
-    them.
+    What is undelivered, what a person, a warning, a report, a detection or an event refers to, and the newest
+    layer are never among them.
     """
     latest = ledger.latest()
     if retention.layer_days is None or latest is None:
@@ -48,7 +55,7 @@ def past_their_time(ledger: Ledger, retention: RetentionSettings, today: date) -
     end = min(today, latest.day)
     first = end - timedelta(days=max(retention.layer_days, _NEEDED_DAYS))
     old = [layer for layer in ledger.standings() if layer.day < first and layer.removed_at is None]
-    stay = _undelivered(ledger) | _cited(ledger, old) | {latest.id}
+    stay = _undelivered(ledger) | _cited(ledger, old, also) | {latest.id}
     if retention.thin_to_days is not None:
         stay |= _one_in(retention.thin_to_days, old)
     return [layer for layer in old if layer.id not in stay]
@@ -77,11 +84,23 @@ def _undelivered(ledger: Ledger) -> set[str]:
     return {entry.layer_id for entry in ledger.outbox.open()}
 
 
-def _cited(ledger: Ledger, layers: Iterable[Standing]) -> set[str]:
-    """Layers that an act or a warning rests on, and those shown on a day that a report speaks of."""
+def days_of_events(ledger: Ledger) -> set[date]:
+    """Return the days on which something was seen to happen, or may have happened."""
+    return ledger.proposals.days() | ledger.detections.days() | ledger.events.days()
+
+
+def _cited(ledger: Ledger, layers: Iterable[Standing], also: Collection[date]) -> set[str]:
+    """Layers that an act or a warning rests on, and those of a day on which something was seen to happen.
+
+    Of such a day every nowcast: the one that was on display then need not be the newest revision.
+    """
     named = {act.subject for act in ledger.journal()} | ledger.levels.cited()
-    days = ledger.proposals.days()
-    return {layer.id for layer in layers if layer.id in named or (layer.shown and layer.day in days)}
+    days = days_of_events(ledger).union(also)
+    return {
+        layer.id
+        for layer in layers
+        if layer.id in named or (layer.day in days and (layer.shown or layer.lead == 0))
+    }
 
 
 def _one_in(days: int, layers: Iterable[Standing]) -> set[str]:

@@ -92,7 +92,7 @@ def run_days(
                         if results[-1].outcome == Outcome.ABANDONED:
                             break
                     if as_of is None:
-                        prune_states(settings.data_dir / "state", _state_folders(shop))
+                        prune_states(settings.data_dir / "state", state_folders(shop))
                         if leads and not (results and results[-1].outcome == Outcome.ABANDONED):
                             keep_scores(shop)
                 if as_of is None:
@@ -102,7 +102,7 @@ def run_days(
                 prune_surfaces(settings)
                 _shade(settings)
         except (ColluviumError, OSError, KeyboardInterrupt) as error:
-            results.append(_ended(ledger, None, None, error, {}, kind))
+            results.append(ended(ledger, None, None, error, {}, kind))
         # After a run that failed, too: a warning that stands must not lapse because the map is late.
         if as_of is None and all(result.outcome != Outcome.LOCKED for result in results):
             keep_cap(settings, ledger)
@@ -131,10 +131,10 @@ def _attempt(
     try:
         result = refresh(shop, day, stages, lead=lead, by_hand=by_hand)
     except BaseException as error:
-        ended = replace(_ended(shop.ledger, run, day, error, stages.seconds), lead=lead)
+        failed = replace(ended(shop.ledger, run, day, error, stages.seconds), lead=lead)
         if not isinstance(error, ColluviumError | OSError | KeyboardInterrupt) and not is_disk_full(error):
             raise
-        return ended
+        return failed
     shop.ledger.end_run(
         run,
         result.outcome,
@@ -183,7 +183,8 @@ def sweep(settings: Settings, ledger: Ledger) -> None:
         log.warning("swept up after a run that died", runs=dead, files=removed)
 
 
-def _state_folders(shop: Workshop) -> list[Path]:
+def state_folders(shop: Workshop) -> list[Path]:
+    """Return the folders of the states that a workshop uses."""
     return [shop.state.folder, *(member.state.folder for member in shop.members)]
 
 
@@ -256,7 +257,7 @@ def overall(results: Iterable[Refreshed]) -> Outcome:
     return Outcome.UNCHANGED
 
 
-def _ended(
+def ended(
     ledger: Ledger,
     run: int | None,
     day: date | None,
@@ -264,6 +265,7 @@ def _ended(
     seconds: dict[str, float],
     kind: str = "refresh",
 ) -> Refreshed:
+    """Write to ledger and log how an error ended a run; where `run` is None, its row begins here."""
     outcome, label = policy_of(error)
     reason = str(error) or type(error).__name__
     if outcome == Outcome.ABANDONED:

@@ -32,6 +32,7 @@ from exporters.layer import ClassScheme
 from service.errors import SettingsError
 from service.settings_base import FilePath, Positive, Section, Slug, resolve, settings_folder
 from service.settings_csv import CsvFeed
+from service.settings_detection import DetectionSettings
 from service.settings_engine import EngineSettings
 from service.settings_feeds import FeedSettings, IngestSettings, with_preset
 from service.settings_forecast import ForecastSettings
@@ -39,6 +40,7 @@ from service.settings_json import JsonFeed
 from service.settings_outlets import FolderExporter, PostgisExporter, WebSettings
 from service.settings_quality import QualitySettings
 from service.settings_raster import RasterFeed
+from service.settings_verification import VerificationSettings
 from service.settings_warnings import CapSettings, WarningSettings
 
 __all__ = ["CsvFeed", "JsonFeed", "RasterFeed", "Settings", "load_settings", "parse_settings"]
@@ -194,6 +196,8 @@ class BundleSettings(Section):
 
     path: FilePath
     allow_transfer: bool = False  # serve a bundle trained elsewhere; it then never warns
+    # Makes layers of its own beside, which are kept and never shown, until `colluvium bundle promote`.
+    challenger: FilePath | None = None
 
 
 class HotspotSettings(Section):
@@ -270,6 +274,8 @@ class Settings(BaseSettings):
     hotspots: HotspotSettings = HotspotSettings()
     warnings: WarningSettings = WarningSettings()
     cap: CapSettings | None = None
+    detection: DetectionSettings | None = None
+    verification: VerificationSettings = VerificationSettings()
     inference: InferenceSettings = InferenceSettings()
     engine: EngineSettings = EngineSettings()
     schedule: ScheduleSettings = ScheduleSettings()

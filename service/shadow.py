@@ -30,6 +30,7 @@ from service.lock import exclusive
 from service.progress import ProgressCallback
 from service.refresh import refresh
 from service.refreshed import Stages
+from service.serving import BUNDLES, serving_bundle
 from service.settings import Settings
 from service.shadow_compare import LayerDifference, compare_layers
 from service.snapshot import LEDGER, READINGS, copy_database
@@ -114,7 +115,7 @@ def make_shadow(
                 Ledger(work / LEDGER, clock) as ledger,
                 open_workshop(beside, settings_path, ledger, clock, progress=on_state) as shop,
             ):
-                if shop.bundle.folder != settings.bundle.path:
+                if shop.bundle.folder != serving_bundle(beside, ledger):
                     # A daemon would go on with the bundle in use, and a shadow of that would prove nothing.
                     raise BundleError("; ".join(shop.notes))
                 return _make(shop, days, on_day)
@@ -223,7 +224,7 @@ def _copy(data_dir: Path, work: Path) -> None:
         )
     for source in sources:
         copy_database(source, work / source.name)
-    for name in ("layers", "rasters"):
+    for name in ("layers", "rasters", BUNDLES):
         if (data_dir / name).is_dir():
             (work / name).symlink_to((data_dir / name).resolve())
     for state in sorted((data_dir / "state").glob("*/state.json")):

@@ -21,6 +21,7 @@ from service.ledger import Ledger
 from service.lock import exclusive
 from service.progress import ProgressCallback
 from service.region import open_region
+from service.serving import serving_path
 from service.settings import Settings
 from service.state import AHEAD, RECORD, whole_record
 from service.state_keep import Kept, folder_bytes, kept_here, state_digests
@@ -77,7 +78,7 @@ def build_ahead(
     bundle, the factors, the disk, the lock.
     """
     workers = settings.inference.workers or os.cpu_count() or 1
-    path = bundle_path or settings.bundle.path
+    path = bundle_path or serving_path(settings)
     with exclusive(lock_path(settings), "colluvium state build"):
         region = open_region(settings)
         bundle = Bundle.load(path, workers=workers)
@@ -182,7 +183,7 @@ def _used(settings: Settings, clock: Callable[[], datetime]) -> set[str]:
     What cannot be read needs none: a state is found by what it was made from, and that is then not there.
     """
     used: set[str] = set()
-    bundles = [settings.bundle.path]
+    bundles = [serving_path(settings, clock)]
     if ledger_path(settings).exists():
         with Ledger(ledger_path(settings), clock, make=False) as ledger:
             latest = ledger.latest()

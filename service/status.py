@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from exporters.layer import LEVEL_LABELS, Layer, LayerStatus
+from service.challenger_state import ChallengerState, promotion_words, read_challenger
 from service.display import forecasts_shown
 from service.drills import Drill
 from service.due import due_at
@@ -14,6 +15,7 @@ from service.errors import ColluviumError
 from service.feed_log import SILENT_AFTER_DAYS, FeedStatistics, Problem
 from service.feeds.http_breaker import find_breaker
 from service.figures import open_suspects
+from service.figures_detection import DetectionSummary, read_detection_summary
 from service.ledger import Ledger
 from service.ledger_rows import OutboxCount, Run
 from service.readings import Archive
@@ -109,6 +111,9 @@ class StatusReport:
     drills: tuple[Drill, ...] = ()  # that run now
     device: str = ""  # what a refresh from here would compute on, in words
     spatial_state: str = ""  # of the newest layer: whether it is stored, and what it takes, in words
+    scenes: DetectionSummary | None = None
+    challenger: ChallengerState | None = None
+    promotion: str = ""  # in words, where a person decided which bundle serves
 
     @property
     def overdue(self) -> bool:
@@ -179,6 +184,9 @@ class StatusReport:
                 }
                 for row in self.outbox
             ],
+            "scenes": self.scenes.to_json() if self.scenes else None,
+            "challenger": self.challenger.to_json() if self.challenger else None,
+            "promotion": self.promotion,
         }
 
     def to_text(self) -> str:
@@ -217,6 +225,12 @@ class StatusReport:
         for row in self.outbox:
             error = f" ({row.last_error})" if row.last_error else ""
             lines.append(f"  exporter {row.exporter}: {row.pending} pending, {row.parked} parked{error}")
+        if self.scenes is not None:
+            lines += self.scenes.to_lines()
+        if self.promotion:
+            lines.append(f"  bundle: {self.promotion}")
+        if self.challenger is not None:
+            lines.append(self.challenger.to_line())
         if self.device:
             lines.append(f"  computes on {self.device}")
         if self.spatial_state:
@@ -289,6 +303,9 @@ def read_status(settings: Settings, now: datetime) -> StatusReport:
             drills=tuple(ledger.drills.running(now)),
             device=_device_words(settings),
             spatial_state=_state_words(settings, ledger.basis(latest.id)) if latest else "",
+            scenes=read_detection_summary(ledger),
+            challenger=read_challenger(settings, ledger, lambda: now),
+            promotion=promotion_words(settings, ledger),
         )
 
 

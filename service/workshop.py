@@ -29,6 +29,7 @@ from service.readings import Archive
 from service.region import Region, open_region
 from service.reservoirs import Reservoirs, lowest_in_stack, open_reservoirs
 from service.runtime import chosen_device
+from service.serving import serving_bundle
 from service.settings import Settings
 from service.state import SpatialState
 from service.state_keep import kept_here
@@ -218,7 +219,10 @@ def open_stack(settings: Settings, region: Region) -> FactorStack:
 def open_bundle(
     settings: Settings, ledger: Ledger, workers: int, *, fall_back: bool
 ) -> tuple[Bundle, str | None]:
-    """Load the bundle of the settings, or (`fall_back`) the one in use where that is refused, and say why.
+    """Load the bundle that serves, or (`fall_back`) the one in use where that is refused, and say why.
+
+    That is the settings' one, or the one that was promoted in its place; in a replay, whose settings name the
+    bundle of then, no promotion counts.
 
     Raises BundleError where neither can be used, DeviceError where `inference.device` cannot be had.
     """
@@ -226,8 +230,9 @@ def open_bundle(
     device = chosen_device("cpu" if on_workers else settings.inference.device)
     say = log.warning if device.fell_back else log.info
     say("inference", device=device.name, provider=device.provider, reason=device.reason)
+    path = serving_bundle(settings, ledger) if fall_back else settings.bundle.path
     try:
-        bundle = Bundle.load(settings.bundle.path, workers=workers, device=device)
+        bundle = Bundle.load(path, workers=workers, device=device)
         check_region(bundle.manifest, settings.region.id, settings.bundle.allow_transfer)
         return bundle, None
     except BundleError as error:
@@ -237,6 +242,6 @@ def open_bundle(
         bundle = Bundle.load(in_use[1], workers=workers, device=device)
         log.error("bundle refused, the one in use stays", reason=str(error), in_use=bundle.manifest.name)
         return bundle, (
-            f"the bundle at {settings.bundle.path} was refused ({error}); "
+            f"the bundle at {path} was refused ({error}); "
             f"{bundle.manifest.name} {bundle.manifest.version} stays in use"
         )

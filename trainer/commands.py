@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from service.commands.shared import config_option, json_option, print_json
 from service.errors import UsageError
@@ -101,10 +102,13 @@ def samples(config: Path, out: Path | None, picture: Path | None, as_json: bool)
     if as_json:
         print_json({
             "samples": len(drawn.samples), "counts": counts, "not_found": drawn.shortfalls,
-            "left_out": drawn.problems, "vintage": drawn.vintage, "out": out, "map": picture,
+            "landslides_of": drawn.sources, "left_out": drawn.problems, "vintage": drawn.vintage,
+            "out": out, "map": picture,
         })  # fmt: skip
         return
     click.echo(f"{len(drawn.samples)} samples: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+    for source, count in drawn.sources.items():
+        click.echo(f"  {count} landslides: {source}")
     for kind, count in drawn.shortfalls.items():
         click.echo(f"  {count} {kind} could not be found under these rules")
     for title, lines in (("left out", drawn.problems), ("vintage", drawn.vintage)):
@@ -276,7 +280,15 @@ def _print_comparison(summary: dict[str, Any]) -> None:
     "--live", is_flag=True, help="For a daemon that runs today: a calm week, no pictures, no serving."
 )
 @click.option("--storm", is_flag=True, help="With --live: the storm arrives; only the feeds' files change.")
-def demo(folder: Path, days: int, serve: bool, live: bool, storm: bool) -> None:
+@click.option("--loop", is_flag=True, help="From a storm seen from space to a promoted model; needs torch.")
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --loop: another detector than the one in config/demo/detector.",
+)
+def demo(
+    folder: Path, days: int, serve: bool, live: bool, storm: bool, loop: bool, detector: Path | None
+) -> None:
     """From nothing to a map: a SYNTHETIC region, its factors, readings, layers and pictures.
 
     Ends with a summary as one JSON object on the last line, then serves the map on localhost until Ctrl-C.
@@ -286,9 +298,26 @@ def demo(folder: Path, days: int, serve: bool, live: bool, storm: bool) -> None:
       colluvium demo --live --dir DIR            a calm week until yesterday
       colluvium run -c DIR/region.toml           the daemon
       colluvium demo --live --storm --dir DIR    last night's readings come in: a storm
+
+    \b
+    With --loop its landslides are found in a made-up scene, judge the maps, and train the next model:
+      colluvium demo --loop --dir DIR            every step is a command, printed as it is typed
     """
     if storm and not live:
         raise UsageError("--storm is of the live demo: give --live as well")
+    if loop and live:
+        raise UsageError("--loop and --live are two demos; give one")
+    if detector is not None and not loop:
+        raise UsageError("--detector is of the loop: give --loop as well")
+    if loop:
+        given = click.get_current_context().get_parameter_source
+        for name, option in (("days", "--days"), ("serve", "--serve")):
+            if given(name) is not ParameterSource.DEFAULT:
+                raise UsageError(f"{option} is not of the loop, which has days of its own and serves nothing")
+        with _extra("trainer"):
+            from trainer.demo_loop import DETECTOR, run_loop
+        print_json(run_loop(folder, detector=detector or DETECTOR, say=click.echo))
+        return
     if live:
         with _extra("factors"):
             from trainer.demo_live import prepare_live

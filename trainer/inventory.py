@@ -6,6 +6,8 @@
     Inventory.problems: tuple[RowProblem, ...]             unusable rows, each with its number and reason
     Event(id, x, y, day, accuracy_m, time_accuracy, area_m2)   x, y in the region's CRS, metres
 
+`trainer.inventory_events` adds the ledger's landslides where the settings ask for them.
+
 A row that cannot be used is reported, never repaired; a file that cannot be used raises InputError. What the
 grid and the other rows say of a row, `trainer.inventory_screen` finds.
 
@@ -52,10 +54,10 @@ def read_inventory(source: InventorySource, crs: CRS, timezone: ZoneInfo) -> Inv
 
     Raises InputError where the file, its header or its CRS cannot be used, or no row can.
     """
-    form = source.form or _SUFFIXES.get(source.path.suffix.lower())
+    form = source.form or _SUFFIXES.get(source.file.suffix.lower())
     if form is None:
         raise InputError(
-            f"inventory {source.path}: its suffix does not tell its form; set form to one of csv, italica, "
+            f"inventory {source.file}: its suffix does not tell its form; set form to one of csv, italica, "
             "geojson, geopackage, shapefile"
         )
     if form == "italica":
@@ -75,18 +77,39 @@ def _refuse_wrong_unit(source: InventorySource, file: FileRows) -> None:
     if len(xy) > 1 or not file.crs.is_geographic:
         words = wrong_unit(file.crs, xy) if len(xy) else None
         if words:
-            raise InputError(f"inventory {source.path}, {len(xy)} places: {words}")
+            raise InputError(f"inventory {source.file}, {len(xy)} places: {words}")
 
 
 def _place(source: InventorySource, file: FileRows, crs: CRS) -> Inventory:
     """Bring the usable rows into the region's CRS; raise InputError where none is left."""
+    events, places, problems = place_rows(file, crs)
+    if not events:
+        undated = sum(isinstance(row, NoDayError) for _, row in file.rows)
+        if undated and undated == len(file.rows):
+            raise InputError(
+                f"inventory {source.file} holds no usable event: none of its {undated} rows has a date in "
+                f"{source.day_column}; name the column of the dates by day_column"
+            )
+        why = f"; {problems[0].words}" if problems else ""
+        raise InputError(f"inventory {source.file} holds no usable event{why}")
+    return Inventory(
+        source.file,
+        sha256_file(source.file),
+        tuple(events),
+        tuple(problems),
+        file.crs,
+        tuple(places),
+        file.unit,
+    )
+
+
+def place_rows(file: FileRows, crs: CRS) -> tuple[list[Event], list[FilePlace], list[RowProblem]]:
+    """Bring rows into the region's CRS: events with their places in the file, and the rows that are none."""
     problems: list[RowProblem] = []
     good: list[tuple[int, Row]] = []
     seen: set[str] = set()
-    undated = 0
     for number, row in file.rows:
         if isinstance(row, ValueError):
-            undated += isinstance(row, NoDayError)
             problems.append(RowProblem(number, str(row), file.unit))
         elif file.crs.is_geographic and not are_degrees(np.array([[row.x, row.y]]))[0]:
             reason = f"({row.x}, {row.y}) is not longitude and latitude in degrees"
@@ -106,25 +129,9 @@ def _place(source: InventorySource, file: FileRows, crs: CRS) -> Inventory:
             problems.append(RowProblem(number, str(error), file.unit))
         else:
             events.append(event)
-            places.append(FilePlace(number, row.x, row.y))
+            places.append(FilePlace(number, row.x, row.y, file.unit))
     problems.sort(key=lambda problem: problem.row)
-    if not events:
-        if undated and undated == len(file.rows):
-            raise InputError(
-                f"inventory {source.path} holds no usable event: none of its {undated} rows has a date in "
-                f"{source.day_column}; name the column of the dates by day_column"
-            )
-        why = f"; {problems[0].words}" if problems else ""
-        raise InputError(f"inventory {source.path} holds no usable event{why}")
-    return Inventory(
-        source.path,
-        sha256_file(source.path),
-        tuple(events),
-        tuple(problems),
-        file.crs,
-        tuple(places),
-        file.unit,
-    )
+    return events, places, problems
 
 
 def _event(row: Row, x: float, y: float, file_crs: CRS, crs: CRS) -> Event:
@@ -150,5 +157,6 @@ __all__ = [
     "InventorySource",
     "RowProblem",
     "TimeAccuracy",
+    "place_rows",
     "read_inventory",
 ]

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import shapely
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from rasterio.crs import CRS
+
+from service.errors import InputError
 
 TimeAccuracy = Literal["hour", "part of day", "day"]
 TIME_ACCURACIES: tuple[TimeAccuracy, ...] = ("hour", "part of day", "day")
 Form = Literal["csv", "italica", "geojson", "geopackage", "shapefile"]
-RowUnit = Literal["line", "feature"]
+RowUnit = Literal["line", "feature", "event"]
 
 POINT_ACCURACY_M = 100.0  # of a point whose accuracy nobody states; an outline says itself where it lies
 FEATURE_ID = "fid"  # as a column's name: the feature's own number
@@ -33,6 +35,7 @@ class Event:
     accuracy_m: float  # the landslide lies within this distance of (x, y)
     time_accuracy: TimeAccuracy = "day"
     area_m2: float | None = None  # of its outline in the region's CRS; None where it was given as a point
+    source: str = "file"  # or, of the ledger's inventory: detected, reported, added, imported
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,15 @@ class FilePlace:
     row: int
     x: float
     y: float
+    unit: RowUnit = "line"
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The events of one file, and what is wrong with its other rows."""
+    """The events of one file (and the ledger), and what is wrong with its other rows."""
 
     path: Path
-    digest: str  # SHA-256 of the file
+    digest: str  # SHA-256 of the file; of file and events where those of the ledger are among them
     events: tuple[Event, ...]
     problems: tuple[RowProblem, ...]
     crs: CRS  # of the file
@@ -72,11 +76,16 @@ class Inventory:
 
 
 class InventorySource(BaseModel):
-    """Where an inventory lies and how its columns are called."""
+    """Where an inventory lies and how its columns are called; a file, the region's ledger, or both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path
+    path: Path | None = None  # None: the ledger's events alone
+    with_events: bool = False  # the landslides of the ledger too: detected, reported, added and imported
+    # Of the ledger: a landslide counts where the days on which it may have happened are at most so many, and
+    # is taken for one of the last of them. 1: its day is known.
+    event_span_days: Annotated[int, Field(ge=1, le=30)] = 1
+    events_as_of: AwareDatetime | None = None  # what the ledger's inventory held then; default: what it holds
     form: Form | None = None  # default: by the file's suffix
     # The rest does not concern ITALICA, whose columns are known.
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","  # of a CSV
@@ -93,6 +102,19 @@ class InventorySource(BaseModel):
     accuracy_column: str | None = None  # metres
     # Where there is no such column; default: POINT_ACCURACY_M for points, nothing added to an outline.
     accuracy_m: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.path is None and not self.with_events:
+            raise ValueError("give path, or with_events = true for the ledger's inventory")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """The file. Raises InputError where the ledger alone was named."""
+        if self.path is None:
+            raise InputError("training.inventory names no file, and one is needed here; set its path")
+        return self.path
 
 
 class NoDayError(ValueError):

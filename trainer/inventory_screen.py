@@ -56,10 +56,10 @@ def screen(
     for index, (event, place) in enumerate(zip(inventory.events, inventory.places, strict=True)):
         reasons: list[str] = []
         if index in repeats:
-            first = inventory.places[repeats[index]].row
+            first = inventory.places[repeats[index]]
             metres = float(np.hypot(*(xy[index] - xy[repeats[index]])))
             reasons.append(
-                f"the same day and {metres:.0f} m from {inventory.unit} {first} "
+                f"the same day and {metres:.0f} m from {first.unit} {first.row} "
                 f"({inventory.events[repeats[index]].id}): one landslide said twice"
             )
         else:
@@ -69,10 +69,10 @@ def screen(
         elif masked_out[index]:
             reasons.append("outside the region's mask")
         if reasons:
-            problems.append(RowProblem(place.row, "; ".join(reasons), inventory.unit))
+            problems.append(RowProblem(place.row, "; ".join(reasons), place.unit))
         else:
             events.append(event)
-    problems.sort(key=lambda problem: problem.row)
+    problems.sort(key=lambda problem: (problem.unit == "event", problem.row))
     if not events:
         raise InputError(
             f"no event of {inventory.path} lies inside the region's mask; {len(inventory.events)} were read"

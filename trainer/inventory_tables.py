@@ -39,7 +39,7 @@ def read_csv(source: InventorySource, region: ZoneInfo) -> FileRows:
     try:
         crs = CRS.from_user_input(named)
     except CRSError as error:
-        raise InputError(f"inventory {source.path}: {named!r} is not a CRS") from error
+        raise InputError(f"inventory {source.file}: {named!r} is not a CRS") from error
     columns = [source.id_column, source.x_column, source.y_column, source.day_column]
     columns += [name for name in (source.accuracy_column, source.time_accuracy_column) if name]
     zone = ZoneInfo(source.timezone) if source.timezone else region
@@ -62,12 +62,12 @@ def _read(
 ) -> list[ReadRow]:
     rows: list[ReadRow] = []
     try:
-        with source.path.open(encoding=source.encoding or "utf-8-sig", newline="") as file:
+        with source.file.open(encoding=source.encoding or "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=separator, strict=True)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise InputError(
-                    f"inventory {source.path} has no column {', '.join(missing)}; it has: "
+                    f"inventory {source.file} has no column {', '.join(missing)}; it has: "
                     f"{', '.join(reader.fieldnames or ()) or 'none'}"
                 )
             for fields in reader:
@@ -76,7 +76,7 @@ def _read(
                 except ValueError as error:
                     rows.append((reader.line_num, error))
     except (OSError, LookupError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"inventory {source.path} cannot be read: {error}") from error
+        raise InputError(f"inventory {source.file} cannot be read: {error}") from error
     return rows
 
 

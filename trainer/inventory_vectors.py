@@ -37,7 +37,7 @@ def read_vectors(source: InventorySource, form: str, region: ZoneInfo) -> FileRo
 
     Raises InputError for the file, its layer, its columns or its CRS.
     """
-    path = source.path
+    path = source.file
     if not path.exists():
         raise InputError(f"inventory {path} cannot be read: no such file")
     try:
@@ -93,16 +93,16 @@ def place_on(outline: shapely.Geometry, source: CRS, target: CRS) -> tuple[float
 
 
 def _layer(source: InventorySource) -> str:
-    layers = [str(name) for name in pyogrio.list_layers(source.path)[:, 0]]
+    layers = [str(name) for name in pyogrio.list_layers(source.file)[:, 0]]
     if source.layer is not None:
         if source.layer not in layers:
             raise InputError(
-                f"inventory {source.path} has no layer {source.layer!r}; it has: {', '.join(layers)}"
+                f"inventory {source.file} has no layer {source.layer!r}; it has: {', '.join(layers)}"
             )
         return source.layer
     if len(layers) != 1:
         raise InputError(
-            f"inventory {source.path} has {len(layers)} layers ({', '.join(layers)}); name one by layer"
+            f"inventory {source.file} has {len(layers)} layers ({', '.join(layers)}); name one by layer"
         )
     return layers[0]
 
@@ -111,18 +111,18 @@ def _crs(source: InventorySource, found: str | None) -> CRS:
     try:
         stated = CRS.from_user_input(source.crs) if source.crs else None
     except CRSError as error:
-        raise InputError(f"inventory {source.path}: {source.crs!r} is not a CRS") from error
+        raise InputError(f"inventory {source.file}: {source.crs!r} is not a CRS") from error
     if found is None:
         if stated is None:
             raise InputError(
-                f"inventory {source.path} does not say its CRS; set crs, or give the file one (a shapefile "
+                f"inventory {source.file} does not say its CRS; set crs, or give the file one (a shapefile "
                 "keeps it in its .prj)"
             )
         return stated
     own = CRS.from_user_input(found)
     if stated is not None and stated != own:
         raise InputError(
-            f"inventory {source.path} says that it is in {own.to_string()}, the settings say {source.crs}; "
+            f"inventory {source.file} says that it is in {own.to_string()}, the settings say {source.crs}; "
             "either leave crs out or write the file with the right one, such as ogr2ogr -a_srs "
             f"{source.crs} (a GeoJSON without a crs is in longitude and latitude, RFC 7946)"
         )

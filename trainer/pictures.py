@@ -70,18 +70,20 @@ def before_and_after(
     dem: Path,
     outlines: Sequence[tuple[shapely.Geometry, str]],
     water: Sequence[shapely.Geometry] = (),
+    names: tuple[str, str] = ("Before the storm", "After the storm"),
 ) -> None:
     """Draw two layers of one region beside each other.
 
-    `outlines` are zones with their names, `water` reservoirs, both in the layers' CRS. `dem` covers them.
+    `names` stand above them. `outlines` are zones with their names, `water` reservoirs, both in the layers'
+    CRS. `dem` covers them.
     Raises rasterio's RasterioIOError where a raster cannot be read.
     """
     figure = Figure(figsize=(15.2, 8.9), dpi=DPI, facecolor="white")
     axes = figure.subplots(1, 2)
-    for view, axis, when in zip((before, after), axes, ("Before", "After"), strict=True):
+    for view, axis, when in zip((before, after), axes, names, strict=True):
         _draw_map(axis, view, dem, outlines, water)
         axis.set_title(
-            f"{when} the storm: {view.day:%d %B %Y}\n"
+            f"{when}: {view.day:%d %B %Y}\n"
             f"rain and levels until {view.data_until:%d %B}; high and very high "
             f"{view.shares.get('high', 0) + view.shares.get('very_high', 0):.1%} of the area",
             fontsize=12,

@@ -47,9 +47,9 @@ def open_inputs(settings: Settings, wanted: TrainingSettings, purpose: str) -> I
 
 def make_synthetic(wanted: TrainingSettings) -> None:
     """Write a made-up region's files beside its inventory, where that is missing."""
-    folder = wanted.inventory.path.parent
-    if wanted.synthetic is None or wanted.inventory.path.exists():
+    if wanted.synthetic is None or wanted.inventory.file.exists():
         return
+    folder = wanted.inventory.file.parent
     _log.info("making the synthetic region", folder=str(folder), seed=wanted.synthetic.seed)
     if wanted.synthetic.manner == "kerman":
         from trainer.synthetic.kerman import make_kerman, write_kerman

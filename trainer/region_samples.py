@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from service.errors import InputError
 from trainer.divide import rain_at_nodes
-from trainer.inventory import read_inventory
+from trainer.inventory_events import count_sources, read_region_inventory
 from trainer.inventory_screen import screen
 from trainer.region_dataset import Opened
 from trainer.sample_places import places_on
@@ -27,7 +27,8 @@ class Drawn:
     shortfalls: dict[str, int]  # kind -> negatives that could not be found
     problems: tuple[str, ...]  # of the inventory, by row
     vintage: tuple[str, ...]  # factors that may show the landslides
-    digest: str  # of the inventory's file
+    digest: str  # of the inventory
+    sources: dict[str, int]  # where the landslides are from -> how many: "file", or of the ledger
 
 
 def draw_region(opened: Opened, wanted: TrainingSettings, sampling: Sampling) -> Drawn:
@@ -36,7 +37,7 @@ def draw_region(opened: Opened, wanted: TrainingSettings, sampling: Sampling) ->
     Raises InputError where the inventory cannot be used, or has no event in the stated days.
     """
     region, stack = opened.region, opened.stack
-    inventory = read_inventory(wanted.inventory, region.grid.crs, opened.settings.timezone)
+    inventory = read_region_inventory(wanted.inventory, opened.settings, region.grid.crs)
     screened = screen(inventory, region.grid, region.mask_path)
     events = [event for event in screened.events if wanted.first_day <= event.day <= wanted.last_day]
     if not events:
@@ -66,6 +67,7 @@ def draw_region(opened: Opened, wanted: TrainingSettings, sampling: Sampling) ->
         tuple(problem.words for problem in screened.problems),
         tuple(vintage_words(check_vintage(bands, [event.day for event in events]))),
         inventory.digest,
+        count_sources(events),
     )
 
 

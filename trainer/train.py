@@ -34,7 +34,7 @@ from trainer.ensemble import fit_ensemble
 from trainer.evaluate import area_under_curve, evaluate
 from trainer.folds import Fold
 from trainer.index_sample import sample_index
-from trainer.inventory import read_inventory
+from trainer.inventory_events import count_sources, read_region_inventory
 from trainer.inventory_screen import screen
 from trainer.leakage import Leak, check_fold, check_labels
 from trainer.models import recipe_class, recipe_of
@@ -156,7 +156,7 @@ def recipe_for(wanted: TrainingSettings) -> Recipe:
 def _gather(opened: Opened, wanted: TrainingSettings, work: Path) -> _Data:
     """Divide landslides, draw negatives on each side, and read patches and windows into one dataset."""
     settings, region, stack = opened.settings, opened.region, opened.stack
-    inventory = read_inventory(wanted.inventory, region.grid.crs, settings.timezone)
+    inventory = read_region_inventory(wanted.inventory, settings, region.grid.crs)
     screened = screen(inventory, region.grid, region.mask_path)
     events = [event for event in screened.events if wanted.first_day <= event.day <= wanted.last_day]
     if not events:
@@ -182,6 +182,12 @@ def _gather(opened: Opened, wanted: TrainingSettings, work: Path) -> _Data:
     }
     bands = [stack.bands[number - 1] for number in stack.index(names)]
     notes = list(vintage_words(check_vintage(bands, [event.day for event in events])))
+    if wanted.inventory.with_events:
+        counts = ", ".join(f"{count} {source}" for source, count in count_sources(events).items())
+        notes.append(
+            f"Landslides by where they are from: {counts}. Those not of the file stood in the region's "
+            "ledger, where a person accepted or entered each."
+        )
     if screened.problems:
         first = "; ".join(problem.words for problem in screened.problems[:3])
         notes.append(f"{len(screened.problems)} rows of the inventory were left out, such as {first}.")

@@ -14,10 +14,12 @@ import rasterio.errors
 from exporters.base import ExportRefused, ExportUnavailable
 from exporters.gauges import Bulletin
 from exporters.layer import Layer, LayerStatus
+from exporters.outcomes import Outcomes
 from exporters.postgis import publish, rows
 from exporters.postgis.connect import ConnectionSettings, connected, place
 from exporters.postgis.grid import GridOfRegion
 from exporters.postgis.migrate import lock, open_schema
+from exporters.postgis.outcomes import bring_outcomes_in_line
 from exporters.postgis.reports import EventReport, reports_after
 from exporters.postgis.tiles import NotOnGrid
 
@@ -95,6 +97,19 @@ class PostgisExporter:
         """Bring series and readings in line; repeated, it changes nothing. Raises as `deliver` does."""
         with self._session(None) as connection:
             rows.bring_gauges_in_line(connection, bulletin)
+
+    def deliver_outcomes(self, outcomes: Outcomes) -> None:
+        """Bring events and the newest verification in line; repeated, it changes nothing.
+
+        Raises ExportUnavailable as `deliver` does, ExportRefused for a verification of another region.
+        """
+        found = outcomes.verification
+        if found is not None and found.region != self._region:
+            raise ExportRefused(
+                f"{self._where}: the verification is of region {found.region}, not {self._region}"
+            )
+        with self._session(None) as connection:
+            bring_outcomes_in_line(connection, outcomes)
 
     def new_reports(self, after: int) -> list[EventReport]:
         """Return the reports from the field with an id above `after`, oldest first. Raises as `holdings`."""

@@ -34,6 +34,7 @@ from exporters.qgis.styles import (
 )
 
 UNKNOWN_NOTE = "Cells without colour are unknown, which is not low."
+EVENTS_NOTE = "Landslides that people stand behind; what nobody found is not among them."
 _MERCATOR = "EPSG:3857"
 _DEGREES = "EPSG:4326"
 # A row for each class would lay four polygons over one another; zone '' is the region and has no outline.
@@ -56,6 +57,7 @@ class _Layer:
     checked: bool = False
     expanded: bool = False
     abstract: str = ""
+    geometry: str = "Polygon"  # of a vector layer
 
     @property
     def kind(self) -> str:
@@ -107,7 +109,7 @@ def _project(contents: ProjectContents) -> ET.Element:
 
 def _groups(contents: ProjectContents) -> list[_Layer | _Group]:
     maps: list[_Layer | _Group] = [*_files(contents), *_services(contents), _zone_shares(contents)]
-    groups: list[_Layer | _Group] = [_hotspots(contents), _zone_outlines(contents)]
+    groups: list[_Layer | _Group] = [_events(contents), _hotspots(contents), _zone_outlines(contents)]
     if contents.database is not None:
         maps.append(_rasters_of(contents.database, contents))
         groups.append(_tables_of(contents.database, contents))
@@ -177,6 +179,13 @@ def _hotspots(contents: ProjectContents) -> _Layer:
     )  # fmt: skip
 
 
+def _events(contents: ProjectContents) -> _Layer:
+    return _Layer(
+        "events", "Landslides, and what the map before showed", "ogr", f"{contents.address}/events", _DEGREES,
+        STYLES["events"].build(), abstract=EVENTS_NOTE, geometry="Point",
+    )  # fmt: skip
+
+
 def _hillshade(contents: ProjectContents) -> _Layer:
     source = tiles(f"{contents.address}/basemap/{{z}}/{{x}}/{{y}}.png")
     return _Layer(_RELIEF, "Hillshade", "wms", source, _MERCATOR, picture_style(), checked=True)
@@ -214,6 +223,9 @@ def _tables_of(place: DatabasePlace, contents: ProjectContents) -> _Group:
             _Layer("hotspots_postgis", "Hotspots, newest", "postgres",
                    vector_table(place, "latest_hotspot", "id", "MultiPolygon"), contents.crs,
                    STYLES["hotspots"].build()),
+            _Layer("events_postgis", "Landslides, and what the map before showed", "postgres",
+                   vector_table(place, "event_outcome", "id", "Point"), _DEGREES,
+                   STYLES["events"].build(), abstract=EVENTS_NOTE, geometry="Point"),
             _Layer("zones_postgis", "Zones by share of very high, newest", "postgres",
                    vector_table(place, "latest_zone_class_area", "id", "MultiPolygon", _VERY_HIGH),
                    contents.crs, STYLES["zone_class_area"].build(),
@@ -270,7 +282,7 @@ def _over_relief(layer: _Layer, contents: ProjectContents) -> Sequence[ET.Elemen
 def _map_layer(layer: _Layer, contents: ProjectContents) -> ET.Element:
     element = ET.Element("maplayer", {"type": layer.kind, **layer.attributes})
     if layer.kind == "vector":
-        element.set("geometry", "Polygon")
+        element.set("geometry", layer.geometry)
     _add_extent(element, layer.crs, contents)
     for name, text in (("id", _ID + layer.id), ("datasource", layer.source), ("layername", layer.name)):
         ET.SubElement(element, name).text = text

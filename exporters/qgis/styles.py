@@ -5,6 +5,7 @@ class_band_2      the same for band 2 of the PostGIS rasters
 susceptibility    susceptibility.tif, and band 1 of the PostGIS rasters: the ramp of the map page
 zones             zones filled by the share of high and very high class
 hotspots          hotspots by growth
+events            landslides by what the map before them showed: told apart by shape, and by colour beside it
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STEP = 25  # stored units from one stop of the susceptibility ramp to the next
 _OUTLINE = (60, 60, 60)
 _FILL_ALPHA = 200
+_HIT, _MISS, _OPEN, _WHITE = (11, 107, 79), (163, 0, 107), (74, 85, 96), (255, 255, 255)
 
 # Shares of high and very high class: upper bound, fill.
 _SHARES = (
@@ -176,6 +178,41 @@ def _hotspot_style() -> list[ET.Element]:
     return [_by_rules([grew, steady, unknown])]
 
 
+def _event_style() -> list[ET.Element]:
+    """Mark events as the map page does: a square for a hit, a triangle for a miss, hollow where not known."""
+    slide = "\"kind\" = 'landslide'"
+    return [
+        _by_rules(
+            [
+                _Rule(
+                    "hit: the map before was high there", "\"outcome\" = 'hit'", _marker("square", _HIT, _HIT)
+                ),
+                _Rule("miss: it was low there", "\"outcome\" = 'miss'", _marker("triangle", _MISS, _MISS)),
+                _Rule(
+                    "not known, or not held against a map yet",
+                    f"{slide} AND (\"outcome\" IS NULL OR \"outcome\" NOT IN ('hit', 'miss'))",
+                    _marker("square", _WHITE, _OPEN),
+                ),
+                _Rule("visited, no landslide seen", f"NOT ({slide})", _marker("circle", _WHITE, _OPEN)),
+            ]
+        )
+    ]
+
+
+def _marker(shape: str, fill: Sequence[int], outline: Sequence[int]) -> ET.Element:
+    """Return a marker of 4 mm; `shape` by QGIS's name: square, triangle, circle ..."""
+    said = {
+        "name": shape,
+        "color": ",".join(map(str, (*fill, 255))),
+        "size": "4",
+        "size_unit": "MM",
+        "outline_color": ",".join(map(str, (*outline, 255))),
+        "outline_width": "0.6",
+        "outline_width_unit": "MM",
+    }
+    return _symbol("marker", "SimpleMarker", said)
+
+
 def _by_rules(rules: Sequence[_Rule]) -> ET.Element:
     renderer = ET.Element("renderer-v2", {"type": "RuleRenderer", "forceraster": "0", "symbollevels": "0"})
     tree = ET.SubElement(renderer, "rules", {"key": "rules"})
@@ -206,11 +243,6 @@ def _outline(colour: Sequence[int], width_mm: float, line: str) -> ET.Element:
 
 
 def _polygon(fill: Mapping[str, str], outline: Sequence[int], width_mm: float, line: str) -> ET.Element:
-    symbol = ET.Element("symbol", {"type": "fill", "alpha": "1", "clip_to_extent": "1", "force_rhr": "0"})
-    layer = ET.SubElement(
-        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
-    )
-    options = ET.SubElement(layer, "Option", {"type": "Map"})
     said = {
         **fill,
         "outline_color": ",".join(map(str, (*outline, 255))),
@@ -218,6 +250,13 @@ def _polygon(fill: Mapping[str, str], outline: Sequence[int], width_mm: float, l
         "outline_width": f"{width_mm:g}",
         "outline_width_unit": "MM",
     }
+    return _symbol("fill", "SimpleFill", said)
+
+
+def _symbol(kind: str, drawn_as: str, said: Mapping[str, str]) -> ET.Element:
+    symbol = ET.Element("symbol", {"type": kind, "alpha": "1", "clip_to_extent": "1", "force_rhr": "0"})
+    layer = ET.SubElement(symbol, "layer", {"class": drawn_as, "enabled": "1", "locked": "0", "pass": "0"})
+    options = ET.SubElement(layer, "Option", {"type": "Map"})
     for name, value in said.items():
         ET.SubElement(options, "Option", {"name": name, "type": "QString", "value": value})
     return symbol
@@ -253,4 +292,5 @@ STYLES: Mapping[str, Style] = {
     "zones": Style(lambda: _share_style("high_ratio"), _VECTOR),
     "zone_class_area": Style(lambda: _share_style("ratio"), _VECTOR),
     "hotspots": Style(_hotspot_style, {}),
+    "events": Style(_event_style, {}),
 }

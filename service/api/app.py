@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from exporters.cog import INDEX_NOTE
 from service.api import (
     cap,
+    events,
     forecasts,
     health,
     layers,
@@ -21,6 +22,7 @@ from service.api import (
     series,
     statistics,
     tiles,
+    verification,
     warnings,
     web,
     wmts,
@@ -65,6 +67,8 @@ def create_app(
         forecasts,
         warnings,
         cap,
+        events,
+        verification,
         preview,
         wmts,
         zones,

@@ -12,7 +12,9 @@ from exporters.cog import INDEX_NOTE
 from exporters.companions import companions_of
 from exporters.forecasts import issue_day
 from exporters.layer import CLASS_COLOURS, CLASS_LABELS, Layer, ZoneArea
+from exporters.outcomes import Outcomes
 from service.api.levels import Exercise
+from service.api.page_events import events_part
 from service.api.page_levels import exercise_lines, levels_table, raised_line
 from service.api.saying import trust_in_words
 from service.settings import Settings
@@ -35,6 +37,7 @@ def plain_body(
     report: StatusReport,
     forecasts: Sequence[Layer] = (),
     exercises: Sequence[Exercise] = (),
+    outcomes: Outcomes | None = None,
 ) -> str:
     """Return what the plain page says, as HTML. Everything from outside is escaped."""
     layer = report.latest
@@ -50,6 +53,7 @@ def plain_body(
             _links(layer),
         ]
     parts += [_forecasts(forecasts)] if forecasts else []
+    parts += [events_part(outcomes)] if outcomes is not None else []
     parts.append(_feeds(report))
     parts += [f"<p><small>{escape(line)}</small></p>" for line in _credits(settings)]
     return "".join([*parts, "</main>"])

@@ -46,7 +46,7 @@ def routes(site: Site) -> APIRouter:
 
     @router.api_route("/qgis/styles/{name}.qml", methods=["GET", "HEAD"], response_class=Response)
     def style(request: Request, name: str) -> Response:
-        """A QGIS style: class, class_band_2, susceptibility, zones or hotspots."""
+        """A QGIS style: class, class_band_2, susceptibility, zones, hotspots or events."""
         if name not in STYLES:
             raise HTTPException(404, f"there is no such style; there are {', '.join(STYLES)}")
         return made_answer(request, style_file(name), "application/xml", filename=f"colluvium-{name}.qml")

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from exporters.layer import Layer, LayerStatus
 from service.api.drawing import Drawing
+from service.api.serving import ServingBundle
 from service.bundle import Bundle
 from service.display import forecasts_shown
 from service.ledger import Ledger
@@ -64,7 +65,16 @@ class Site:
 
     settings: Settings
     clock: Callable[[], datetime]
-    bundle: Bundle | None
+    loaded: Bundle | None  # at the start
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The bundle that serves; where another one was promoted since the start, that one."""
+        return self._serving.get()
+
+    @cached_property
+    def _serving(self) -> ServingBundle:
+        return ServingBundle(self.settings, self.clock, self.loaded)
 
     def ledger(self) -> Ledger:
         """Open the ledger to read; close it (`with`)."""

@@ -19,11 +19,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 
+from exporters.outcomes import Outcomes
 from service.api.levels import exercises
 from service.api.page import notice, plain_body, plain_page
 from service.api.site import Site, has_it_already
 from service.errors import ColluviumError, SettingsError
 from service.hillshade import find_hillshade
+from service.outcomes import read_outcomes
 from service.region import Grid
 from service.settings import Settings
 from service.status import StatusReport, read_status
@@ -52,6 +54,10 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     texts = read_texts(site.settings)
 
+    def outcomes() -> Outcomes:
+        with site.ledger() as ledger:
+            return read_outcomes(ledger)
+
     @router.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
     def page(request: Request) -> HTMLResponse:
         """The map page; without its libraries, the plain page that says so."""
@@ -60,7 +66,7 @@ def routes(site: Site) -> APIRouter:
             report = read_status(site.settings, site.clock())
         except ColluviumError as error:
             return HTMLResponse(plain_page(site.settings, notice(str(error))), 503, headers)
-        body = plain_body(site.settings, report, site.forecasts(), exercises(site))
+        body = plain_body(site.settings, report, site.forecasts(), exercises(site), outcomes())
         missing = [name for name in _VENDOR if not (FOLDER / "vendor" / name).is_file()]
         if missing:
             told = f"The map page needs libraries that are not here ({', '.join(missing)}). "
@@ -76,7 +82,7 @@ def routes(site: Site) -> APIRouter:
     def plain() -> HTMLResponse:
         """The newest map for a browser without script, and for printing."""
         report = read_status(site.settings, site.clock())
-        body = plain_body(site.settings, report, site.forecasts(), exercises(site))
+        body = plain_body(site.settings, report, site.forecasts(), exercises(site), outcomes())
         return HTMLResponse(plain_page(site.settings, body), headers=_headers(site.settings))
 
     @router.api_route("/site.json", methods=["GET", "HEAD"])

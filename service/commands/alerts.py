@@ -134,7 +134,7 @@ def rehearse(
     rules = _changed(settings.warnings, changes)
     with Ledger(ledger_path(settings), utc_now, make=False) as ledger:
         records = ledger.levels.days(since, until or date.max)
-        reports = ledger.proposals.all("accepted")
+        kept = ledger.events.all()
     if not records:
         raise UsageError(
             f"the archive holds no layer from {since} on; see 'colluvium layers', or make some with "
@@ -145,7 +145,7 @@ def rehearse(
         notes.append(
             f"on {silent} of {len(records)} days the model may not warn: there it would have said nothing"
         )
-    found = judge(replay(records, rules), gather(settings, events, reports), notes)
+    found = judge(replay(records, rules), gather(settings, events, kept), notes)
     if as_json:
         print_json({"thresholds": rules.model_dump(mode="json"), **asdict(found)})
     else:

@@ -108,7 +108,7 @@ def journal(config: Path, as_json: bool) -> None:
 
 @click.group()
 def bundle() -> None:
-    """Look into model bundles."""
+    """Model bundles: prove one, let another one serve."""
 
 
 @bundle.command(epilog="Example: colluvium bundle verify build/apennines/bundle --json")

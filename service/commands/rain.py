@@ -23,6 +23,7 @@ from service.progress import progress_bar
 from service.readings import Archive
 from service.region import make_grid, open_region
 from service.sequences import WindowSet, build_windows
+from service.serving import serving_path
 from service.settings import Settings, load_settings
 from service.stamps import utc_now
 from service.workshop import archive_path, reservoirs_of
@@ -43,7 +44,7 @@ def coverage(config: Path, since: date | None, until: date | None, as_json: bool
     and cells without a window are unknown, never low.
     """
     settings = load_settings(config)
-    manifest, _ = read_manifest(settings.bundle.path)
+    manifest, _ = read_manifest(serving_path(settings))
     with Archive(archive_path(settings), utc_now, make=False) as archive:
         newest = archive.newest_day(RAIN)
         if newest is None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import cast
 
 import click
 
 from service.commands.shared import act_options, config_option, json_option, print_json
+from service.commands.work import DAY
 from service.delivery import take_in_reports
+from service.detection_events import alike
 from service.errors import EXIT_CODES, Outcome
 from service.files import replacing
 from service.ledger import Ledger
 from service.proposals import Decision, Kind, State, write_inventory
 from service.settings import load_settings
 from service.stamps import utc_now
+from service.terminal import plain
 from service.workshop import ledger_path
-
-_SHOWN_OF_A_NOTE = 120
 
 
 @click.group()
@@ -68,7 +70,7 @@ def list_reports(config: Path, state: State | None, as_json: bool) -> None:
         decided = f" by {item.by}: {item.reason}" if item.by else ""
         click.echo(
             f"{item.id:>5}  {item.observed_on}  {item.kind:<12}  {item.lat:.5f} {item.lon:.5f} +- {accuracy}"
-            f"  {_plain(item.reporter)}: {_plain(item.note)}  [{item.state}{decided}]"
+            f"  {plain(item.reporter)}: {plain(item.note)}  [{item.state}{decided}]"
         )
     if not found:
         click.echo("no reports")
@@ -79,10 +81,16 @@ def list_reports(config: Path, state: State | None, as_json: bool) -> None:
 )
 @config_option
 @click.argument("number", type=int)
+@click.option("--day", type=DAY, help="When it happened (default: on the day of the observation).")
+@click.option("--after", type=DAY, help="The last day on which it had not happened yet, where that is known.")
 @act_options
-def accept(config: Path, number: int, by: str, reason: str) -> None:
-    """Accept a report for the inventory. The decision is kept in the journal, and may be changed."""
-    _decide(config, number, "accepted", by, reason)
+def accept(config: Path, number: int, day: date | None, after: date | None, by: str, reason: str) -> None:
+    """Accept a report for the inventory. The decision is kept in the journal, and may be changed.
+
+    Without --day or --after a landslide is taken to have happened on the day on which it was observed, and is
+    held against that day's map. One that the inventory may hold already is named.
+    """
+    _decide(config, number, "accepted", by, reason, day, after)
 
 
 @reports.command(
@@ -121,17 +129,26 @@ def export(config: Path, file: Path, kind: str) -> None:
     click.echo(f"{count} reports ({kind}) in {file}")
 
 
-def _decide(config: Path, number: int, decision: Decision, by: str, reason: str) -> None:
+def _decide(
+    config: Path,
+    number: int,
+    decision: Decision,
+    by: str,
+    reason: str,
+    day: date | None = None,
+    after: date | None = None,
+) -> None:
     settings = load_settings(config)
     with Ledger(ledger_path(settings), utc_now) as ledger:
-        proposal = ledger.decide(number, decision, by, reason)
+        proposal = ledger.decide(number, decision, by, reason, day=day, after=after)
+        event = ledger.events.get(proposal.uid)
+        known = alike(event, ledger.events.all("landslide", event.day_from, event.day)) if event else []
     click.echo(f"report {number} ({proposal.kind} of {proposal.observed_on}) is {decision}")
-
-
-def _plain(text: str) -> str:
-    """Return one line of what was typed in the field, without what a terminal would obey."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return line if len(line) <= _SHOWN_OF_A_NOTE else f"{line[:_SHOWN_OF_A_NOTE]}..."
+    for other in known:
+        click.echo(
+            f"  the inventory holds a landslide there in these days: {plain(other.uid)} ({other.source}, "
+            f"{other.day}); if it is the same one, reject this report, or it counts twice"
+        )
 
 
 COMMANDS = (reports,)

@@ -62,7 +62,7 @@ def test_axe_finds_nothing(
     seen = visit(serve(valley), "?zone=west", color_scheme=scheme, viewport=size)
     assert violations(seen) == []
 
-    for panel in ("day", "levels", "place", "zones", "hotspots", "gauges", "area", "about"):
+    for panel in ("day", "levels", "place", "zones", "hotspots", "gauges", "verify", "area", "about"):
         seen.page.click(f"#tab-{panel}")
         if panel == "place":
             seen.page.get_by_role("button", name="Ask about the map's centre").click()

@@ -95,7 +95,7 @@ def test_nothing_outside_is_asked_for_and_the_policy_would_refuse_it(
 ) -> None:
     seen = visit(serve(valley))
 
-    for panel in ("place", "zones", "hotspots", "gauges", "area", "about"):
+    for panel in ("place", "zones", "hotspots", "gauges", "verify", "area", "about"):
         seen.page.click(f"#tab-{panel}")
         seen.settle()
     # The page's own policy refuses it before it is asked for.

@@ -248,7 +248,7 @@ def test_the_shipped_project_opens_with_the_database(
 
     assert [key for key, layer in found["layers"].items() if not layer["valid"]] == []
     tables = [key for key, layer in found["layers"].items() if layer["provider"].startswith("postgres")]
-    assert len(tables) == 6
+    assert len(tables) == 7
     assert found["layers"]["colluvium_class_history"]["temporal"]
     expected = in_class_colours(folder_cells(newest)[1])
     for name in names:

@@ -12,8 +12,10 @@ from exporters.forecast_metrics import ForecastFigures
 from exporters.layer import Layer, LayerStatus, ZoneWarning
 from exporters.metrics import ExporterFigures, FeedFigures, Figures, ServiceCollector
 from exporters.upkeep_metrics import UpkeepFigures
+from exporters.verification_metrics import DetectionFigures
 from exporters.warning_metrics import ExerciseFigures, SentFigures, WarningFigures
 from tests.exporters.fix_layer import make_layer
+from tests.fix_outcomes import inventory, verified
 
 OUTCOMES = {"published": 0, "failed": 0}
 # Of DESIGN section 6: the metrics that a layer, a feed and an exporter bring, with their labels.
@@ -197,6 +199,8 @@ def whole_figures(folder: Path) -> Figures:
             exercises=[ExerciseFigures("a", 3)], sent=[SentFigures("Alert", "Exercise", 1)]
         ),
         upkeep=upkeep,
+        verification=verified(inventory()),
+        detection=DetectionFigures({"waiting": 1}, {"proposed": 2}, newest_scene=6.0, waiting_since=7.0),
     )
 
 

@@ -58,7 +58,7 @@ def test_a_project_names_the_database_and_never_who_logs_in() -> None:
     found = sources(project_file(contents()))
 
     tables = {key: source for key, source in found.items() if "dbname" in source}
-    assert len(tables) == 6
+    assert len(tables) == 7
     for source in tables.values():
         assert "dbname='gis' host='db.example' port='5433' sslmode='require'" in source
         assert '"demo".' in source
@@ -138,6 +138,21 @@ def test_the_susceptibility_ramp_counts_stored_values_and_shows_the_index() -> N
     for item in items:
         assert float(item.get("label", "")) == pytest.approx(float(item.get("value", "")) * 0.004)
     assert [items[0].get("value"), items[-1].get("value")] == ["0", "250"]
+
+
+def test_events_are_told_apart_by_shape_and_not_by_colour_alone() -> None:
+    root = parsed(style_file("events"))
+
+    rules = {rule.get("symbol"): rule.get("label", "").split(":")[0] for rule in root.iter("rule")}
+    drawn = {}
+    for symbol in root.iter("symbol"):
+        said = {option.get("name"): option.get("value") for option in symbol.iter("Option")}
+        drawn[rules[symbol.get("name")]] = (said["name"], said["color"] == said["outline_color"])
+    assert len(drawn) == len(set(drawn.values())) == 4
+    assert drawn["miss"] == ("triangle", True)
+    project = {layer.findtext("id"): layer for layer in opened(project_file(contents())).iter("maplayer")}
+    assert project["colluvium_events"].get("geometry") == "Point"
+    assert project["colluvium_hotspots"].get("geometry") == "Polygon"
 
 
 @pytest.mark.parametrize("name", STYLES)

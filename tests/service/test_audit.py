@@ -22,6 +22,7 @@ from service.cli import main_group
 from service.display import mark_withdrawn
 from service.errors import UsageError
 from tests.fix_forecast import add_forecast_feed, issue, refresh_leads
+from tests.fix_inventory import event
 from tests.fix_region import LAST_DAY, ToyRegion
 
 TODAY = LAST_DAY + timedelta(days=1)  # the toy's clock begins at 6 on this day
@@ -241,6 +242,26 @@ def test_a_drill_is_listed_as_the_exercise_that_it_was(toy: ToyRegion) -> None:
     assert [row["zone"] for row in evidence.rows("decided/drills.csv")] == ["west"]
     assert "EXERCISE begins" in [row["what"] for row in evidence.rows("timeline.csv")]
     assert evidence.rows("decided/levels.csv") == []
+
+
+def test_the_days_landslides_are_those_known_by_then_with_what_was_decided_on_them(toy: ToyRegion) -> None:
+    toy.refresh(TODAY)
+    on_day = {"day_from": TODAY - timedelta(days=2), "day": TODAY}
+    with toy.ledger() as ledger:
+        ledger.events.add(event("kept", recorded_at=toy.clock(), **on_day))
+        ledger.events.add(event("gone", recorded_at=toy.clock(), **on_day))
+        ledger.events.add(event("old", recorded_at=toy.clock()))
+        ledger.events.retract("gone", "B. Neri", "an old scar")
+        toy.clock.now += timedelta(days=2)
+        ledger.events.add(event("later", recorded_at=toy.clock(), **on_day))
+        ledger.events.retract("kept", "B. Neri", "on second thoughts")
+
+    _, evidence = audit(toy)
+
+    assert [row["uid"] for row in evidence.rows("decided/events.csv")] == ["kept"]
+    changes = [(row["what"], row["uid"]) for row in evidence.rows("decided/event-changes.csv")]
+    assert changes == [("recorded", "kept"), ("recorded", "gone"), ("recorded", "old"), ("retracted", "gone")]
+    assert "event retracted" in [row["what"] for row in evidence.rows("timeline.csv")]
 
 
 def test_forecasts_stand_beside_the_nowcast_until_the_next_one(toy: ToyRegion) -> None:

@@ -31,6 +31,7 @@ from service.lock import exclusive
 from service.restore import check_backup, restore_backup
 from service.snapshot import KNOWN_SCHEMAS, copy_database, read_schemas, read_version
 from service.sqlite import open_database
+from tests.fix_inventory import findings
 from tests.fix_region import Clock, ToyRegion
 from tests.service.fix_shown import NEWEST, files_of, make_shown_region
 
@@ -104,6 +105,28 @@ def test_a_region_comes_back_as_it_was_and_goes_on_from_there(toy: ToyRegion, tm
     ]
     assert acts[2] == ("restore", "A. Rossi", "disk replaced")
     assert toy.refresh(NEWEST)[0].outcome == Outcome.UNCHANGED
+
+
+def test_what_detectors_found_comes_back_with_its_pictures(toy: ToyRegion, tmp_path: Path) -> None:
+    picture = toy.data / "detections" / "a" / "picture.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"picture")
+    half = toy.data / "detections" / ".0123456789ab.part"
+    half.mkdir()
+    (half / "picture.png").write_bytes(b"half")
+    with toy.ledger() as ledger:
+        ledger.detections.receive(findings(folder=toy.data / "detections"))
+        ledger.detections.decide(1, "accepted", "A. Rossi", "picture")
+    make_backup(toy.settings, tmp_path / "toy.tar", toy.clock)
+    shutil.rmtree(toy.data)
+
+    restore(tmp_path / "toy.tar", toy.data)
+
+    assert picture.read_bytes() == b"picture"
+    assert not half.exists()
+    with toy.ledger() as ledger:
+        assert ledger.detections.scene(1).folder == picture.parent
+        assert [event.uid for event in ledger.events.all()] == ["a-0"]
 
 
 def test_a_backup_is_taken_while_others_write(toy: ToyRegion, tmp_path: Path) -> None:

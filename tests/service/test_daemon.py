@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from service.daemon import Children, Deliveries, stop_all
+from service.daemon import Children, Deliveries, _schedule, stop_all
 from service.errors import EXIT_CODES, Outcome
+from service.settings_detection import DetectionSettings
 from tests.fix_region import ToyRegion
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,31 @@ def test_a_wrong_schedule_is_refused_by_name(toy: ToyRegion) -> None:
 
     assert done.returncode == EXIT_CODES[Outcome.USAGE]
     assert "schedule.refresh" in done.stderr
+
+
+class _Noting(Children):
+    """Children that are never started."""
+
+    def __init__(self, settings_path: Path) -> None:
+        super().__init__(settings_path)
+        self.asked: list[str] = []
+
+    def run(self, *arguments: str) -> int | None:
+        """Note what would run."""
+        self.asked.append(arguments[0])
+        return 0
+
+
+def test_a_long_scan_holds_up_neither_the_refresh_nor_what_holds_maps_against_events(toy: ToyRegion) -> None:
+    """Children run one command at a time; a backlog of scenes takes hours."""
+    detection = DetectionSettings(detector=toy.data / "detector", scenes=toy.data / "scenes")
+    settings = toy.settings.model_copy(update={"detection": detection})
+    work, challenger, watcher, verifier = (_Noting(toy.config) for _ in range(4))
+    scheduler = _schedule(settings, work, challenger, watcher, verifier, [])
+    for name in ("scan", "refresh", "verify"):
+        scheduler.get_job(name).func()
+    assert (work.asked, watcher.asked, verifier.asked) == (["backfill"], ["scan"], ["verify"])
+    assert challenger.asked == []
 
 
 def test_no_child_starts_once_the_daemon_stops(toy: ToyRegion) -> None:

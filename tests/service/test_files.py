@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,3 +55,42 @@ def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path: Path) 
 
     assert remove_leftovers(tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["part.tif"]
+
+
+def test_a_sweep_does_not_fail_for_what_another_program_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = tmp_path / "challenger" / "0123" / "layers", tmp_path / "surfaces" / "rain_24h"
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True)
+    (tmp_path / ".abc.part.tif").write_text("half")
+    (theirs / ".abc.part").write_text("in work")
+    looked_into: list[Path] = []
+    list_folder = os.scandir
+
+    def vanishing(place: Any = ".") -> Iterator[os.DirEntry[str]]:
+        looked_into.append(Path(place))
+        if Path(place) in (theirs, ours):
+            raise FileNotFoundError(2, "no such folder", str(place))
+        return list_folder(place)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+
+    assert remove_leftovers(tmp_path) == 1
+    assert ours in looked_into
+    assert theirs not in looked_into
+    monkeypatch.undo()
+    assert (theirs / ".abc.part").exists()
+
+
+def test_a_sweep_removes_a_half_made_link_and_nothing_that_links_lead_to(tmp_path: Path) -> None:
+    real, own = tmp_path / "rasters", tmp_path / "own"
+    for folder in (real, own):
+        folder.mkdir()
+    (real / ".abc.part.tif").write_text("another program writes this")
+    (own / "rasters").symlink_to("../rasters")
+    (own / ".0123456789ab.part").symlink_to("../rasters")
+
+    assert remove_leftovers(own) == 1
+    assert [path.name for path in own.iterdir()] == ["rasters"]
+    assert (real / ".abc.part.tif").exists()

@@ -115,6 +115,29 @@ def test_a_decision_and_its_act_are_kept_together_and_it_may_be_changed(ledger: 
         ledger.decide(99, "accepted", "A. Rossi", "why")
 
 
+def test_whoever_knows_when_a_reported_landslide_happened_says_it(ledger: Ledger) -> None:
+    """The report's day is that of the observation; a scar may be older."""
+    seen = FIRST.observed_on
+    fetch_reports(ledger, Table(FIRST, later(2), later(3, kind="nothing_seen")))
+    with pytest.raises(UsageError, match="was observed on"):
+        ledger.decide(1, "accepted", "A. Rossi", "why", day=seen + timedelta(days=1))
+    with pytest.raises(UsageError, match="did not happen after"):
+        ledger.decide(1, "accepted", "A. Rossi", "why", after=seen)
+    with pytest.raises(UsageError, match="of its own day"):
+        ledger.decide(3, "accepted", "A. Rossi", "why", day=seen)
+    assert ledger.journal() == []
+    assert ledger.proposals.all("accepted") == []
+
+    ledger.decide(1, "accepted", "A. Rossi", "the road log", day=seen - timedelta(days=3))
+    ledger.decide(
+        2, "accepted", "A. Rossi", "whole on a photo", after=later(2).observed_on - timedelta(days=2)
+    )
+    assert {event.uid: (event.day_from, event.day) for event in ledger.events.all()} == {
+        str(FIRST.uid): (seen - timedelta(days=3), seen - timedelta(days=3)),
+        str(later(2).uid): (later(2).observed_on - timedelta(days=1), later(2).observed_on),
+    }
+
+
 def exported(ledger: Ledger, kind: Kind, path: Path) -> Path:
     """Write the inventory's file."""
     text = io.StringIO(newline="")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from exporters.event import Event
 from exporters.layer import CLASS_LABELS, ZoneArea
 from service.cli import main_group
 from service.errors import ColluviumError, InputError
 from service.ledger_levels import DayRecord
-from service.proposals import Proposal
 from service.rehearse import ZonePast, judge, replay
 from service.rehearse_events import Happened, ZoneDay, gather
 from service.settings_warnings import WarningSettings
@@ -163,27 +163,37 @@ def test_the_trainings_inventory_is_read_with_its_own_columns(toy: ToyRegion) ->
 
 
 def test_without_events_the_rehearsal_says_so(toy: ToyRegion) -> None:
-    assert any("no events" in note for note in gather(toy.settings, None, []).notes)
+    assert any("no file of events" in note for note in gather(toy.settings, None, []).notes)
 
 
-def report(toy: ToyRegion, number: int, kind: str, state: str, place: tuple[float, float]) -> Proposal:
-    moment = toy.clock()
-    return Proposal(
-        number, str(number), "gis", moment, moment, LAST_DAY, *place, kind, None, "", "B. Verdi", state,  # type: ignore[arg-type]
-        moment, "A. Rossi", "",
+def event(uid: str, kind: str, place: tuple[float, float], day_from: date = LAST_DAY) -> Event:
+    return Event(
+        uid=uid, kind=kind, source="reported", day_from=day_from, day=LAST_DAY, lon=place[0], lat=place[1],  # type: ignore[arg-type]
+        accuracy_m=50, by="A. Rossi", reason="photo", recorded_at=datetime(2026, 4, 1, tzinfo=UTC),
     )  # fmt: skip
 
 
-def test_accepted_reports_count_and_rejected_ones_do_not(toy: ToyRegion) -> None:
-    reports = [
-        report(toy, 1, "landslide", "accepted", WEST),
-        report(toy, 2, "landslide", "rejected", EAST),
-        report(toy, 3, "nothing_seen", "accepted", EAST),
-        report(toy, 4, "nothing_seen", "accepted", WEST),
+def test_events_of_the_ledger_count_by_zone_and_day(toy: ToyRegion) -> None:
+    kept = [
+        event("1", "landslide", WEST),
+        event("3", "nothing_seen", EAST),
+        event("4", "nothing_seen", WEST),
     ]
-    found = gather(toy.settings, None, reports)
+    found = gather(toy.settings, None, kept)
     assert found.landslides == {ZoneDay("west", LAST_DAY): 1}
     assert found.quiet == {ZoneDay("east", LAST_DAY)}, "where a landslide was seen, that is what counts"
+
+
+def test_an_event_that_stands_in_the_file_too_counts_once(toy: ToyRegion) -> None:
+    both = write(toy.folder / "events.csv", "id,date,lon,lat", f"1,{LAST_DAY},{WEST[0]},{WEST[1]}")
+    kept = [event("1", "landslide", WEST), event("2", "landslide", WEST)]
+    assert gather(toy.settings, both, kept).landslides == {ZoneDay("west", LAST_DAY): 2}
+
+
+def test_an_event_without_a_day_of_its_own_is_left_out_and_told(toy: ToyRegion) -> None:
+    found = gather(toy.settings, None, [event("1", "landslide", WEST, LAST_DAY - timedelta(days=4))])
+    assert found.landslides == {}
+    assert any("1 events" in note and "span" in note for note in found.notes)
 
 
 def run(toy: ToyRegion, *arguments: str) -> Result:

@@ -22,6 +22,7 @@ from service.retention import retire_layers
 from service.runs import catch_up_days, run_days, span
 from service.settings import RetentionSettings
 from tests.exporters.fix_layer import make_layer
+from tests.fix_inventory import event, findings
 from tests.fix_region import NOW, Clock, ToyRegion
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,36 @@ def test_what_a_person_decided_on_or_a_report_speaks_of_stays(ledger: Ledger) ->
     assert withdrawn.folder.exists()
     assert seen.folder.exists()
     assert not refuted.folder.exists()
+
+
+def test_maps_of_the_days_of_events_and_of_undecided_detections_stay(ledger: Ledger) -> None:
+    def day(age: int) -> date:
+        return TODAY - timedelta(days=age)
+
+    ledger.events.add(event("dated", day_from=day(20), day=day(20)))
+    ledger.events.add(event("span", day_from=day(26), day=day(25)))
+    ledger.events.add(event("gone", day_from=day(15), day=day(15)))
+    ledger.events.retract("gone", "A. Rossi", "an old scar")
+    ledger.detections.receive(findings(outlines=1, sensed_on=day(30), after=day(32)))
+
+    retire(ledger)
+    assert {age for age in ages(ledger) if age > KEPT_DAYS} == {20, 25, 26, 30, 31}
+
+    ledger.detections.decide(1, "rejected", "A. Rossi", "a quarry")
+    retire(ledger)
+    assert {age for age in ages(ledger) if age > KEPT_DAYS} == {20, 25, 26}
+
+
+def test_of_a_day_with_an_event_the_map_that_was_on_display_stays_with_its_revisions(ledger: Ledger) -> None:
+    seen = TODAY - timedelta(days=20)
+    first = ledger.current(seen)
+    assert first is not None
+    later = publish(ledger, seen, revision=2)
+    ledger.events.add(event(day_from=seen, day=seen))
+
+    retire(ledger)
+    assert first.folder.exists()
+    assert later.folder.exists()
 
 
 def test_while_nothing_new_is_made_nothing_old_goes(ledger: Ledger) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from click.testing import CliRunner
 import trainer.synthetic.region as synthetic
 from service.cli import main_group
 from service.errors import InputError, SettingsError
+from service.ledger import Ledger
+from tests.fix_inventory import event
+from tests.fix_region import Clock
 from trainer.report.comparison import read_comparison
 from trainer.sample_table import read_samples
 from trainer.synthetic.region import SyntheticRegion, make_region, write_region
@@ -64,6 +69,34 @@ def test_samples_are_counted_written_and_drawn(config: Path, tmp_path: Path) -> 
     assert told["samples"] == sum(told["counts"].values()) == len(read_samples(table).samples)
     assert told["counts"]["event"] > 50
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_landslides_of_the_ledger_are_samples_too_and_counted_by_where_they_are_from(
+    config: Path, tmp_path: Path
+) -> None:
+    text = config.read_text("utf-8")
+    config.write_text(
+        text.replace("[training.inventory]", "[training.inventory]\nwith_events = true"), "utf-8"
+    )
+    with (tmp_path / "data" / "source" / "landslides.csv").open(newline="") as file:
+        place = next(csv.DictReader(file))
+    given = {"lon": float(place["lon"]), "lat": float(place["lat"])}
+    day = date.fromisoformat(place["date"])
+    with Ledger(tmp_path / "data" / "ledger.sqlite", Clock()) as ledger:
+        other = day + timedelta(days=90)
+        ledger.events.add(event("known", day_from=day, day=day, **given))
+        ledger.events.add(event("new", day_from=other, day=other, **given))
+        ledger.events.add(event("undated", day_from=day, day=other, **given))
+
+    ran = CliRunner().invoke(main_group, ["samples", "-c", str(config), "--json"])
+
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(ran.stdout)
+    assert told["landslides_of"]["added"] == 1
+    assert told["landslides_of"]["file"] + 1 == told["counts"]["event"]
+    assert any("one landslide said twice" in words for words in told["left_out"])
+    assert any("undated (added) happened on one of 91 days" in words for words in told["left_out"])
 
 
 @pytest.mark.slow

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+from rasterio.crs import CRS
 
 import trainer.synthetic.region as synthetic
 from exporters.layer import Odds
 from service.bundle import Bundle
 from service.errors import SettingsError
+from service.ledger import Ledger
 from service.settings import Settings, parse_settings
+from tests.fix_inventory import event
+from tests.fix_region import Clock
 from trainer.calibration import Calibration
+from trainer.inventory import read_inventory
 from trainer.models import recipe_of
 from trainer.synthetic.region import SyntheticRegion, make_region, write_region
 from trainer.synthetic.slopes import draw_landslides
@@ -47,9 +54,21 @@ def test_the_same_settings_give_the_same_bundle(
     monkeypatch.setattr(synthetic, "make_region", lambda _: region)
     settings = demo_settings(tmp_path / "data", epochs="1", spatial="1", both="1")
     settings = settings.model_copy(
-        update={"training": {**settings.training, "reference": {"cells": 50, "days": 60}}}
+        update={
+            "training": {
+                **settings.training,
+                "reference": {"cells": 50, "days": 60},
+                "inventory": {**settings.training["inventory"], "with_events": True},
+            }
+        }
     )
     write_region(region, tmp_path / "data" / "source", landslides=True)
+    place = read_inventory(read_training(settings).inventory, CRS.from_epsg(4326), settings.timezone).events[
+        0
+    ]
+    day = place.day + timedelta(days=90)
+    with Ledger(tmp_path / "data" / "ledger.sqlite", Clock()) as ledger:
+        ledger.events.add(event(lon=place.x, lat=place.y, day_from=day, day=day))
 
     first = train(settings, tmp_path / "bundle")
     digest = Bundle.load(tmp_path / "bundle").digest
@@ -62,7 +81,9 @@ def test_the_same_settings_give_the_same_bundle(
     assert "best_reachable_auc" in first.training.metrics
     assert first.reference is not None
     assert first.reference.days + first.reference.held_out_days == 60
-    assert "## What its maps looked like" in (tmp_path / "bundle" / "model-card.md").read_text()
+    card = (tmp_path / "bundle" / "model-card.md").read_text()
+    assert "## What its maps looked like" in card
+    assert re.search(r"Landslides by where they are from: \d+ file, 1 added\.", card)
     assert {path.name for path in tmp_path.iterdir()} == {"data", "bundle"}
 
 

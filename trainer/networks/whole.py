@@ -45,7 +45,7 @@ def _traced(model: nn.Module, given: dict[str, torch.Tensor]) -> onnx.ModelProto
     training = model.training
     model.eval()
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 model,
                 tuple(given.values()),
@@ -64,18 +64,18 @@ def _traced(model: nn.Module, given: dict[str, torch.Tensor]) -> onnx.ModelProto
     buffer = io.BytesIO()
     onnx.save(program.model_proto, buffer)
     graph = onnx.load_from_string(buffer.getvalue())
-    _scrub(graph)
+    scrub(graph, "whole")
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
 
-def _scrub(model: onnx.ModelProto) -> None:
-    """Remove stack traces with paths, producer versions and other words that differ between machines."""
+def scrub(model: onnx.ModelProto, name: str) -> None:
+    """Name a graph, and remove stack traces with paths, versions and other words that differ by machine."""
     model.producer_name, model.producer_version, model.doc_string = "colluvium", "", ""
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     graph = model.graph
-    graph.name, graph.doc_string = "whole", ""
+    graph.name, graph.doc_string = name, ""
     del graph.metadata_props[:]
     del graph.value_info[:]
     for number, node in enumerate(graph.node):
@@ -87,7 +87,7 @@ def _scrub(model: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what torch says about its own insides while it traces."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level

@@ -8,6 +8,7 @@ No script, no network, no other file: the page's own policy forbids them. The sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,6 +40,10 @@ _PARTS = (
     sections_trust.limits,
     sections_trust.repeat,
 )
+_SYNTHETIC = (
+    "Made up by a program from a seed: no real place, weather or landslide. Nothing here says how a model "
+    "does on a real slope."
+)
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -47,20 +52,41 @@ def render_report(inputs: ReportInputs) -> str:
     parts: list[Part] = [make(inputs) for make in _PARTS]
     absent = [part for part in parts if isinstance(part, Absent)]
     sections = [part for part in (*parts, sections_trust.left_out(absent)) if isinstance(part, Section)]
-    title = inputs.comparison.title
+    comparison = inputs.comparison
+    under = f"{count(len(comparison.models), 'model')}, {count(len(comparison.repetitions), 'repetition')}"
+    return render_page(
+        comparison.title,
+        f"{under}. {sentence(comparison.protocol.split)}",
+        sections,
+        synthetic=_SYNTHETIC if comparison.synthetic else None,
+    )
+
+
+def render_page(
+    title: str,
+    under: str,
+    sections: Sequence[Section],
+    *,
+    synthetic: str | None,
+    kicker: str = "Colluvium: comparison of models",
+) -> str:
+    """Return a page in the report's look. `synthetic` says what was made up; None where nothing was.
+
+    The first section is the one that the page can be skipped to.
+    """
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{'SYNTHETIC: ' if inputs.comparison.synthetic else ''}{title}"),
+        element("title", f"{'SYNTHETIC: ' if synthetic else ''}{title}"),
         element("style", _css()),
     )
     body = element(
         "body",
-        element("a", "To the verdict", href="#verdict", class_="skip"),
-        _header(inputs),
+        element("a", f"To the {sections[0].title.lower()}", href=f"#{sections[0].id}", class_="skip"),
+        _header(title, under, synthetic, kicker),
         element("div", _contents(sections), element("main", *map(_section, sections)), class_="columns"),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
@@ -73,28 +99,21 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         temporary.write_text(content, "utf-8")
 
 
-def _header(inputs: ReportInputs) -> Html:
-    comparison = inputs.comparison
+def _header(title: str, under: str, synthetic: str | None, kicker: str) -> Html:
     banner = None
-    if comparison.synthetic:
-        said = element(
-            "p",
-            element("strong", "SYNTHETIC."),
-            " Made up by a program from a seed: no real place, weather or landslide. Nothing here says how "
-            "a model does on a real slope.",
-        )
+    if synthetic:
+        said = element("p", element("strong", "SYNTHETIC."), f" {synthetic}")
         banner = element("div", said, class_="synthetic")
-    under = f"{count(len(comparison.models), 'model')}, {count(len(comparison.repetitions), 'repetition')}"
     told = element(
         "div",
-        element("p", "Colluvium: comparison of models", class_="kicker"),
-        element("h1", comparison.title),
-        element("p", f"{under}. {sentence(comparison.protocol.split)}", class_="quiet"),
+        element("p", kicker, class_="kicker"),
+        element("h1", title),
+        element("p", under, class_="quiet"),
     )
     return element("header", banner, element("div", told, class_="title"))
 
 
-def _contents(sections: list[Section]) -> Html:
+def _contents(sections: Sequence[Section]) -> Html:
     links = [element("li", element("a", part.title, href=f"#{part.id}")) for part in sections]
     return element("nav", element("ol", *links), aria_label="Contents")
 

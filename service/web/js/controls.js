@@ -1,6 +1,7 @@
 /** What the map shows: which picture, its legend, its opacity, and what lies on top. */
 
 import { fill, h, setStyle } from "./dom.js";
+import { eventSign } from "./event_signs.js";
 import { levelMark } from "./levels.js";
 import { SHARE_COLOURS, SHARE_STEPS } from "./map_style.js";
 import { SHOWS } from "./state.js";
@@ -14,7 +15,7 @@ import { addDays, className, longDay, number, percent, t } from "./texts.js";
  * @property {{value: number, colour: string, label: string}[]} difference
  */
 
-const OVERLAYS = /** @type {const} */ (["zones", "hotspots", "gauges"]);
+const OVERLAYS = /** @type {const} */ (["zones", "hotspots", "gauges", "events"]);
 
 export class Controls {
   /** @param {App} app */
@@ -109,7 +110,7 @@ export class Controls {
     this.compareRow.hidden = view.shows !== "change";
     this.compare.max = this.app.watch.newest ?? "";
     this.compare.value = this.app.compared ?? "";
-    fill(this.legend, ...this.entries(), this.unknown(), this.levels());
+    fill(this.legend, ...this.entries(), this.unknown(), this.levels(), this.events());
   }
 
   /**
@@ -163,6 +164,16 @@ export class Controls {
     if (levels.levels_missing !== null) return note(t("legend.no_level"));
     const marks = [3, 2, 1, 0].map((level) => levelMark(level));
     return h("p", { class: "level-key" }, h("span", { text: t("legend.levels") }), marks);
+  }
+
+  /** What signs of events mean, where some are in sight. */
+  events() {
+    const { places, store } = this.app;
+    if (!store.view.events || !places.events?.features.length) return null;
+    const marks = /** @type {const} */ (["hit", "miss", "open"]).map((sign) =>
+      h("span", { class: "level" }, eventSign(sign), t(`legend.event.${sign}`)),
+    );
+    return h("p", { class: "level-key" }, h("span", { text: t("legend.events") }), marks);
   }
 
   sayChange() {

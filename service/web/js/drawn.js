@@ -1,5 +1,6 @@
-/** What lies on the map's picture: zones with their levels, hotspots, gauges, the place and area asked about. */
+/** What lies on the map's picture: zones with their levels, hotspots, gauges, events, the place and area asked about. */
 
+import { eventFeatures } from "./event_signs.js";
 import { labelFeatures } from "./levels.js";
 import { areaFeatures, isNarrow, pointFeature } from "./map.js";
 import { gaugeId } from "./panel_gauges.js";
@@ -18,7 +19,7 @@ export class Drawn {
   update() {
     const { map, places, store } = this.app;
     const { view } = store;
-    const { zones, hotspots, series, hotspot } = places;
+    const { zones, hotspots, series, hotspot, events, event } = places;
     this.draw("zones", zones?.features ?? []);
     this.drawLevels(zones?.features ?? []);
     this.draw("hotspots", hotspots?.features ?? []);
@@ -31,16 +32,19 @@ export class Drawn {
           properties: { variable: feature.properties.variable, id: gaugeId(feature.properties) },
         })),
     );
+    this.draw("events", eventFeatures(events?.features ?? []));
     this.draw("place", view.place ? [pointFeature(view.place)] : []);
     this.draw("area", areaFeatures(view.area));
     map.setVisible("zones", view.zones);
     map.setVisible("levels", view.zones);
     map.setVisible("hotspots", view.hotspots);
     map.setVisible("series", view.gauges);
+    map.setVisible("events", view.events);
     map.setZonesFilled(view.shows === "zones");
     map.setZonesOpacity(view.opacity);
     map.selectZone(view.zone);
     map.selectHotspot(hotspot);
+    map.selectEvent(event);
   }
 
   /** @param {any[]} zones */
@@ -55,7 +59,7 @@ export class Drawn {
 
   /**
    * Hand features to the map when they are other ones than before.
-   * @param {"zones" | "levels" | "hotspots" | "series" | "place" | "area"} name
+   * @param {"zones" | "levels" | "hotspots" | "series" | "events" | "place" | "area"} name
    * @param {any[]} features
    * @param {(features: any[]) => void} [hand]
    */

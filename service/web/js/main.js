@@ -17,6 +17,7 @@ import { GaugesPanel } from "./panel_gauges.js";
 import { HotspotsPanel } from "./panel_hotspots.js";
 import { LevelsPanel } from "./panel_levels.js";
 import { PlacePanel } from "./panel_place.js";
+import { VerifyPanel } from "./panel_verify.js";
 import { ZonesPanel } from "./panel_zones.js";
 import { Places } from "./places.js";
 import { Search } from "./search.js";
@@ -92,6 +93,7 @@ export class App {
       zones: new ZonesPanel(this),
       hotspots: new HotspotsPanel(this),
       gauges: new GaugesPanel(this),
+      verify: new VerifyPanel(this),
       area: this.areaPanel,
       about: new AboutPanel(this),
     });
@@ -165,6 +167,7 @@ export class App {
     // Only now is the map as large as it stays.
     if (!placed) this.map.goHome();
     void this.places.readSeries();
+    void this.places.readEvents();
   }
 
   follow() {
@@ -182,6 +185,7 @@ export class App {
         "zones",
         "hotspots",
         "gauges",
+        "events",
         "panel",
         "place",
         "zone",
@@ -213,7 +217,10 @@ export class App {
   async onNews() {
     this.render();
     await this.readLegend();
-    if (this.isReady && this.watch.problem === null) void this.places.readSeries();
+    if (this.isReady && this.watch.problem === null) {
+      void this.places.readSeries();
+      void this.places.readEvents();
+    }
     this.render();
   }
 
@@ -346,6 +353,11 @@ export class App {
   /** @param {import("maplibre-gl").MapMouseEvent} event */
   onClick({ point: at, lngLat }) {
     if (this.areaPanel.drawing) return this.areaPanel.add([lngLat.lng, lngLat.lat]);
+    const [event] = this.map.featuresAt(at, ["events-signs", "events-area"]);
+    if (event) {
+      this.places.chooseEvent(event.properties.id);
+      return this.open("verify");
+    }
     const [gauge] = this.map.featuresAt(at, ["series-signs"]);
     if (gauge) {
       this.places.chooseGauge(gauge.properties.id);

@@ -1,6 +1,7 @@
 /** The map: base, zones, hotspots, gauges, what is drawn and picked. No text layers: fonts would be fetched. */
 
 import { Map as LibreMap, NavigationControl, ScaleControl } from "../vendor/maplibre-gl.mjs";
+import { drawEventSign, SIGNS } from "./event_signs.js";
 import { drawLabel, LABEL_RATIO } from "./levels.js";
 import { unknownHatch } from "./patterns.js";
 import { mapLayers, NONE, paintOfTheme } from "./map_style.js";
@@ -108,7 +109,7 @@ export class RegionMap {
         maxzoom: 19,
       };
     }
-    for (const name of ["zones", "levels", "hotspots", "area", "series", "place", "position"])
+    for (const name of ["zones", "levels", "hotspots", "area", "series", "events", "place", "position"])
       sources[name] = geojson([]);
     return sources;
   }
@@ -125,6 +126,8 @@ export class RegionMap {
       this.map.addImage("unknown", pixels(unknownHatch()));
       this.map.addImage("gauge-rain", pixels(gaugeSign("rain")), { pixelRatio: 2 });
       this.map.addImage("gauge-level", pixels(gaugeSign("level")), { pixelRatio: 2 });
+      for (const sign of SIGNS)
+        this.map.addImage(`event-${sign}`, pixels(drawEventSign(sign)), { pixelRatio: 2 });
     });
   }
 
@@ -147,7 +150,7 @@ export class RegionMap {
   }
 
   /**
-   * @param {"zones" | "levels" | "hotspots" | "area" | "series" | "place" | "position"} name
+   * @param {"zones" | "levels" | "hotspots" | "area" | "series" | "events" | "place" | "position"} name
    * @param {any[]} features GeoJSON
    */
   setFeatures(name, features) {
@@ -166,7 +169,7 @@ export class RegionMap {
   }
 
   /**
-   * @param {"zones" | "levels" | "hotspots" | "series"} name
+   * @param {"zones" | "levels" | "hotspots" | "series" | "events"} name
    * @param {boolean} visible
    */
   setVisible(name, visible) {
@@ -197,6 +200,11 @@ export class RegionMap {
   /** @param {number | null} id */
   selectHotspot(id) {
     this.map.setFilter("hotspots-selected", id === null ? NONE : ["==", ["get", "id"], id]);
+  }
+
+  /** @param {string | null} id */
+  selectEvent(id) {
+    this.map.setFilter("events-selected", id === null ? NONE : ["==", ["get", "id"], id]);
   }
 
   /** @returns {Position} */

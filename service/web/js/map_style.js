@@ -1,5 +1,6 @@
 /** How the map is drawn. */
 
+import { EVENT_COLOURS } from "./event_signs.js";
 import { LEVEL_COLOURS } from "./levels.js";
 
 /** @typedef {import("maplibre-gl").LayerSpecification} LayerSpecification */
@@ -12,6 +13,11 @@ const GROUND = { light: "#e9edf0", dark: "#1b232a" };
 const LINE = { light: "#26343f", dark: "#10171c" };
 /** Never true: nothing is selected. @type {any} */
 export const NONE = ["==", ["get", "id"], ""];
+
+const IS_POINT = /** @type {any} */ (["==", ["geometry-type"], "Point"]);
+const IS_AREA = /** @type {any} */ (["==", ["geometry-type"], "Polygon"]); // one of several parts too
+/** @type {any} */
+const eventColour = ["match", ["get", "sign"], ...Object.entries(EVENT_COLOURS).flat(), EVENT_COLOURS.open];
 
 /**
  * @param {"light" | "dark"} theme
@@ -105,6 +111,15 @@ export function mapLayers(theme) {
     ),
     line("hotspots-selected", "hotspots", { "line-color": SELECTED, "line-width": 4 }, NONE),
     {
+      id: "events-area",
+      type: "fill",
+      source: "events",
+      filter: IS_AREA,
+      paint: { "fill-color": eventColour, "fill-opacity": 0.15 },
+    },
+    line("events-casing", "events", { "line-color": "#fff", "line-width": 4.5 }, IS_AREA),
+    line("events-line", "events", { "line-color": eventColour, "line-width": 2.2 }, IS_AREA),
+    {
       id: "area-fill",
       type: "fill",
       source: "area",
@@ -120,6 +135,25 @@ export function mapLayers(theme) {
       layout: {
         "icon-image": ["match", ["get", "variable"], "rain", "gauge-rain", "gauge-level"],
         "icon-allow-overlap": true,
+      },
+    },
+    {
+      id: "events-signs",
+      type: "symbol",
+      source: "events",
+      filter: IS_POINT,
+      layout: { "icon-image": ["concat", "event-", ["get", "sign"]], "icon-allow-overlap": true },
+    },
+    {
+      id: "events-selected",
+      type: "circle",
+      source: "events",
+      filter: NONE,
+      paint: {
+        "circle-radius": 15,
+        "circle-opacity": 0,
+        "circle-stroke-width": 3,
+        "circle-stroke-color": SELECTED,
       },
     },
     levelLabels("levels-calm", false),

@@ -6,10 +6,12 @@ import { addDays } from "./texts.js";
 /**
  * @typedef {{features: any[]}} Collection GeoJSON
  * @typedef {Collection & {withheld: string[]}} Series
+ * @typedef {Collection & {matched: number, verified_at: string | null}} Events
  */
 
 const KEEP = 40; // layers whose zones and hotspots are remembered
 export const MOST_HOTSPOTS = 200; // on the map and in the list, the largest first
+const MOST_EVENTS = 2000; // on the map, the newest
 const READING_DAYS = 30;
 
 export class Places {
@@ -24,6 +26,11 @@ export class Places {
     this.series = null;
     this.zonesProblem = "";
     this.seriesProblem = "";
+    /** @type {Events | null} */
+    this.events = null;
+    this.eventsProblem = "";
+    /** The event that was chosen, by its uid. @type {string | null} */
+    this.event = null;
     /** @type {number | null} */
     this.hotspot = null;
     /** @type {string | null} */
@@ -129,6 +136,23 @@ export class Places {
     } catch (error) {
       this.seriesProblem = sayProblem(error);
     }
+    this.onNews();
+  }
+
+  /** Read the events: they are of all days, whatever day the map shows. */
+  async readEvents() {
+    try {
+      this.events = /** @type {Events} */ (await getJson("events", { limit: MOST_EVENTS }));
+      this.eventsProblem = "";
+    } catch (error) {
+      this.eventsProblem = sayProblem(error);
+    }
+    this.onNews();
+  }
+
+  /** @param {string} id */
+  chooseEvent(id) {
+    this.event = id;
     this.onNews();
   }
 

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {"class" | "susceptibility" | "change" | "zones"} Shows
- * @typedef {"day" | "levels" | "place" | "zones" | "hotspots" | "gauges" | "area" | "about"} Panel
+ * @typedef {"day" | "levels" | "place" | "zones" | "hotspots" | "gauges" | "verify" | "area" | "about"} Panel
  * @typedef {[number, number]} Position lon, lat
  * @typedef {object} View
  * @property {string | null} day null: the newest
@@ -13,6 +13,7 @@
  * @property {boolean} zones
  * @property {boolean} hotspots
  * @property {boolean} gauges
+ * @property {boolean} events
  * @property {"hillshade" | "osm"} base
  * @property {Panel} panel
  * @property {Position | null} place
@@ -31,11 +32,12 @@ export const PANELS = /** @type {const} */ ([
   "zones",
   "hotspots",
   "gauges",
+  "verify",
   "area",
   "about",
 ]);
 export const MAX_VERTICES = 200;
-const HIDEABLE = /** @type {const} */ (["zones", "hotspots", "gauges"]);
+const HIDEABLE = /** @type {const} */ (["zones", "hotspots", "gauges", "events"]);
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const ZONE = /^[^\s\u0000-\u001f]{1,80}$/;
 const DEFAULT_OPACITY = 0.75;
@@ -59,6 +61,7 @@ export function readView(search) {
     zones: !hidden.includes("zones"),
     hotspots: !hidden.includes("hotspots"),
     gauges: !hidden.includes("gauges"),
+    events: !hidden.includes("events"),
     base: query.get("base") === "osm" ? "osm" : "hillshade",
     panel: oneOf(PANELS, query.get("panel")) ?? "day",
     place: readPositions(query.get("place"))[0] ?? null,
