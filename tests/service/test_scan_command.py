@@ -64,9 +64,11 @@ def test_scenes_that_arrived_wait_for_review_with_their_picture(toy: ToyRegion, 
     with toy.ledger() as ledger:
         scenes = ledger.detections.scenes()
         assert [item.proposed for item in scenes] == [2, 2]
-        for item in scenes:
-            assert item.folder.parent == toy.data / "detections"
-            assert (item.folder / "picture.png").exists()
+        for kept in scenes:
+            assert kept.folder.parent == toy.data / "detections"
+            assert (kept.folder / "picture.png").exists()
+        for item in ledger.detections.all("proposed", scenes[0].number):
+            ledger.detections.decide(item.number, "rejected", "A. Rossi", "a quarry, which was filled since")
         number = ledger.detections.all("proposed", scenes[1].number)[0].number
         ledger.detections.decide(number, "accepted", "A. Rossi", "picture")
         (event,) = ledger.events.all()
