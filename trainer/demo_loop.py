@@ -72,7 +72,7 @@ class Scale:
 
 
 FULL = Scale(cells=512, days=12, pixels=768, slides=40, first_year=2021, epochs=4)
-SMALL = Scale(cells=192, days=8, pixels=384, slides=12, first_year=2024, epochs=1)
+SMALL = Scale(cells=192, days=8, pixels=384, slides=12, first_year=2019, epochs=1)
 
 
 @dataclass

@@ -9,8 +9,10 @@ from exporters.forecast_metrics import AreaScoreFigures, ForecastFigures, RainSc
 from exporters.layer import CLASS_LABELS, ForecastBasis, Layer, ModelReference, ZoneArea, ZoneWarning
 from exporters.metrics import ExporterFigures, FeedFigures, Figures
 from exporters.upkeep_metrics import UpkeepFigures
+from exporters.verification_metrics import DetectionFigures
 from exporters.warning_metrics import ExerciseFigures, SentFigures, WarningFigures
 from tests.exporters.fix_layer import make_layer
+from tests.fix_outcomes import verification
 
 NOW = datetime.now(UTC)
 ZONES = {"a": "Alpha", "b": "Beta"}
@@ -42,6 +44,10 @@ def full_figures(folder: Path) -> Figures:
             clock=NOW.timestamp(), layer_due=NOW.timestamp() + 3600, refresh_period=3600.0,
             last_outcome={"published": True, "held": False}, disk_free=5e9, disk_size=1e10,
             acts={"withdraw": 1}, region={"id": "full", "name": "Full", "synthetic": "true"},
+        ),
+        verification=verification(),
+        detection=DetectionFigures(
+            {"reviewed": 3, "waiting": 1}, {"proposed": 4}, NOW.timestamp(), NOW.timestamp()
         ),
         warnings=WarningFigures(
             exercises=[ExerciseFigures("b", 2)], sent=[SentFigures("Alert", "Draft", 1)]

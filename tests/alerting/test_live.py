@@ -177,13 +177,14 @@ def test_every_text_of_every_alert_is_a_sentence_with_its_figures(tmp_path: Path
         r"(colluvium_(?:output_stability_index|outside_training_ratio)) .*": r"\1 0.9",
         r"(colluvium_disk_free_bytes) .*": r"\1 1e6",
         r"(colluvium_clock_timestamp_seconds) .*": r"\1 1",
+        r"(colluvium_detection_waiting_since_timestamp_seconds) .*": r"\1 1",
     }
     for pattern, replacement in bad.items():
         text, changed = re.subn(f"^{pattern}$", replacement, text, flags=re.MULTILINE)
         assert changed, pattern
     text += 'colluvium_refresh_last_outcome{outcome="failed"} 1\n'
     target = Exposition(text)
-    # A counter must be seen to rise, and a model to change.
+    # Counts must be seen to rise, and a model to change.
     empty = Exposition("")
     gone = Exposition("")
     gone.close()
@@ -192,10 +193,12 @@ def test_every_text_of_every_alert_is_a_sentence_with_its_figures(tmp_path: Path
     )
     try:
         until(lambda: watch.query("colluvium:region_growing_ratio"), "the first scrape")
-        target.text = re.sub(
-            r'(colluvium_readings_total{feed="gauges",quality="rejected"}) .*', r"\1 50.0",
-            target.text.replace('digest="bbbb', 'digest="cccc'),
-        )  # fmt: skip
+        for pattern in (
+            r'(colluvium_readings_total{feed="gauges",quality="rejected"}) .*',
+            r'(colluvium_verification_events{outcome="miss"}) .*',
+        ):
+            target.text = re.sub(pattern, r"\1 50.0", target.text)
+        target.text = target.text.replace('digest="bbbb', 'digest="cccc')
         expected = {rule["alert"] for rule in alerts()} - {
             "ServiceAbsent", "RulesFailing", "ModelMayNotWarn",  # mistakes of the configuration; the opposite
         }  # fmt: skip
