@@ -12,6 +12,7 @@ from service.errors import InputError
 from trainer.fit_samples import Batch, FitSamples, reading
 from trainer.networks.cnn_dnn import CnnDnn
 from trainer.networks.cnn_lstm import CnnLstm
+from trainer.norms import renew
 
 Network = CnnLstm | CnnDnn
 Weights = dict[str, Tensor]
@@ -91,23 +92,14 @@ def mean_weights(several: Sequence[Weights]) -> Weights:
 def renew_norms(model: Network, samples: FitSamples, size: int) -> None:
     """Set the statistics of batch norm to those of all samples under the weights as they are.
 
-    Averaged weights need it: the mean of statistics is not the statistics of the mean (Izmailov et al. 2018).
     Samples without patches do not reach batch norm and leave it.
     """
     norms = [module for module in model.spatial.modules() if isinstance(module, nn.BatchNorm2d)]
     if samples.patches is None or not norms:
         return
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
-    try:
-        with torch.no_grad():
-            for batch in reading(samples, device_under(model), size):
-                embedding_of(model, batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        model.eval()
+
+    def run() -> None:
+        for batch in reading(samples, device_under(model), size):
+            embedding_of(model, batch)
+
+    renew(model, norms, run)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import click
@@ -33,6 +33,19 @@ from service.workshop import ledger_path
 
 _SOURCES = ("detected", "reported", "added", "imported")
 _KINDS = ("landslide", "nothing_seen")
+
+
+def _which_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what tells which events are meant."""
+    for option in (
+        click.option("--as-of", type=MOMENT, help="What the inventory held at this moment."),
+        click.option("--until", type=DAY, help="Only those that may have happened on this day or earlier."),
+        click.option("--since", type=DAY, help="Only those that may have happened on this day or later."),
+        click.option("--source", type=click.Choice(_SOURCES), help="Only from there (default: all)."),
+        click.option("--kind", type=click.Choice(_KINDS), help="Only those (default: both)."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -132,11 +145,7 @@ def add(
 
 @event.command("list", epilog="Example: colluvium event list -c region.toml --since 2023-05-01")
 @config_option
-@click.option("--kind", type=click.Choice(_KINDS), help="Only those (default: both).")
-@click.option("--source", type=click.Choice(_SOURCES), help="Only from there (default: all).")
-@click.option("--since", type=DAY, help="Only those that may have happened on this day or later.")
-@click.option("--until", type=DAY, help="Only those that may have happened on this day or earlier.")
-@click.option("--as-of", type=MOMENT, help="What the inventory held at this moment.")
+@_which_options
 @json_option
 def list_events(
     config: Path,
@@ -251,11 +260,7 @@ def retract(config: Path, uid: str, by: str, reason: str, as_json: bool) -> None
 @event.command(epilog="Example: colluvium event export events.gpkg -c region.toml --kind landslide")
 @config_option
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--kind", type=click.Choice(_KINDS), help="Only those (default: both).")
-@click.option("--source", type=click.Choice(_SOURCES), help="Only from there (default: all).")
-@click.option("--since", type=DAY, help="Only those that may have happened on this day or later.")
-@click.option("--until", type=DAY, help="Only those that may have happened on this day or earlier.")
-@click.option("--as-of", type=MOMENT, help="What the inventory held at this moment.")
+@_which_options
 @json_option
 def export(
     config: Path,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from service.detection.manifest import BandStatistics
 from service.errors import InputError
+from trainer.norms import renew
 
 Weights = dict[str, Tensor]
 
@@ -73,27 +74,15 @@ def mean_weights(several: Sequence[Weights]) -> Weights:
 
 
 def renew_norms(network: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
-    """Set batch norm's statistics to those of all batches (patches) under the weights as they are.
-
-    Averaged weights need it: the mean of statistics is not the statistics of the mean (Izmailov et al. 2018).
-    """
+    """Set batch norm's statistics to those of all batches (patches) under the weights as they are."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over batches
-    try:
-        with torch.no_grad():
-            for patches in batches():
-                network(patches)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        network.eval()
+
+    def run() -> None:
+        for patches in batches():
+            network(patches)
+
+    if norms:
+        renew(network, norms, run)
 
 
 class MovingAverage:

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import library as declarations
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 # torch forgets what a library declared once nothing holds the library.
-_held: list[torch.library.Library] = []
+_held: list[declarations.Library] = []
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def _declare_missing() -> None:
     """Declare nms and qnms where nothing else does; where torchvision works it is left alone."""
     if _declared("nms") or _compiled_part_loads():
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = declarations.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         if not _declared(name):
             library.define(f"{name}{_SCHEMA}")  # type: ignore[no-untyped-call]
