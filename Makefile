@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 
 # Once around: a storm, scars in a SYNTHETIC scene, detection, acceptance, verification, retraining, promotion.
 loop: $(VENV)/.dev
-	$(BIN)/colluvium demo --loop --dir demo-loop
+	$(BIN)/colluvium demo --loop --dir build/loop
 
 test: $(VENV)/.dev
 	tests/install_clients.sh

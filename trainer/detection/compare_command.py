@@ -15,6 +15,7 @@ from service.errors import UsageError
 from service.lock import exclusive
 from service.progress import progress_bar
 from trainer.detection.extra import needs_detection
+from trainer.detection.training_options import training_options
 
 
 @click.command(
@@ -54,17 +55,12 @@ from trainer.detection.extra import needs_detection
     default=",".join(LANDSLIDE4SENSE),
     help="Bands by name, separated by commas (default: all fourteen).",
 )
-@click.option(
-    "--regions",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="CSV with columns id (such as train/17) and region.",
-)
+@training_options
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder with encoders' weights, MODEL.safetensors; a model without a file begins from scratch.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @click.option(
     "--patience",
     type=click.IntRange(min=0),
@@ -72,22 +68,6 @@ from trainer.detection.extra import needs_detection
     show_default=True,
     help="Epochs without a better one on validation patches before a training ends; 0: never.",
 )
-@click.option("--batch", type=click.IntRange(min=2), default=16, show_default=True, help="Patches a step.")
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1e-3,
-    show_default=True,
-    help="At its highest, after the warm-up; it falls as a cosine.",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(["bce_dice", "focal", "tversky"]),
-    default="bce_dice",
-    show_default=True,
-    help="Cross-entropy and Dice; focal (Lin et al. 2017); Tversky (Salehi et al. 2017).",
-)
-@click.option("--tta", is_flag=True, help="Predict as the mean over the eight symmetries; eightfold work.")
 @click.option(
     "--hit-share",
     type=click.FloatRange(0, 1, min_open=True),

@@ -17,6 +17,7 @@ from service.lock import exclusive
 from service.progress import progress_bar
 from service.stamps import utc_now
 from trainer.detection.extra import needs_detection
+from trainer.detection.training_options import training_options
 
 _MODELS = (
     "resnet34, vgg16, efficientnet_b0, resnext50, se_resnet50, densenet121, se_resnext50, inceptionv4, "
@@ -48,33 +49,13 @@ _MODELS = (
     help="The official folders, or a draw of the reference's sizes (959 and 2840).",
 )
 @click.option("--without", help="Instead of --split: learn nothing of this region, and judge on it.")
-@click.option(
-    "--regions",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="CSV with columns id (such as train/17) and region.",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(["bce_dice", "focal", "tversky"]),
-    default="bce_dice",
-    show_default=True,
-    help="Cross-entropy and Dice; focal (Lin et al. 2017); Tversky (Salehi et al. 2017).",
-)
-@click.option("--epochs", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@training_options
 @click.option(
     "--patience",
     type=click.IntRange(min=0),
     default=12,
     show_default=True,
     help="Epochs without a better one on validation data before it ends; 0: never.",
-)
-@click.option("--batch", type=click.IntRange(min=2), default=16, show_default=True, help="Patches a step.")
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1e-3,
-    show_default=True,
-    help="At its highest, after the warm-up; it falls as a cosine.",
 )
 @click.option(
     "--choose-by",
@@ -115,7 +96,6 @@ _MODELS = (
     show_default=True,
     help="Of an ensemble: the mean of the probabilities, or of the weights (one network's size).",
 )
-@click.option("--tta", is_flag=True, help="Predict as the mean over the eight symmetries; eightfold work.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
