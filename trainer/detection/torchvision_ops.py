@@ -14,11 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import library as declarations
+from torch import library
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-# torch forgets what a library declared once nothing holds the library.
-_held: list[declarations.Library] = []
 
 
 @functools.cache
@@ -38,11 +36,9 @@ def _declare_missing() -> None:
     """Declare nms and qnms where nothing else does; where torchvision works it is left alone."""
     if _declared("nms") or _compiled_part_loads():
         return
-    library = declarations.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         if not _declared(name):
-            library.define(f"{name}{_SCHEMA}")  # type: ignore[no-untyped-call]
-    _held.append(library)
+            library.define(f"torchvision::{name}", _SCHEMA)
 
 
 def _declared(name: str) -> bool:
@@ -58,9 +54,9 @@ def _compiled_part_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False
-    for library in sorted(Path(spec.origin).parent.glob("_C*.so")):
+    for compiled in sorted(Path(spec.origin).parent.glob("_C*.so")):
         try:
-            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
         except (ImportError, OSError):
             continue
         return _declared("nms")
